@@ -1,0 +1,296 @@
+"""CellSet: the one type that carries cells from the source to the verdict."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from runtime.errors import InputError, suggest
+from runtime.rundir import write_text
+
+ORIGINS = ("real", "phantom", "synthetic")
+
+# IPTC's word for what a generator made, in the place where image tools look for it.
+XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    "Iptc4xmpExt:DigitalSourceType="
+    '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    "</rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CellSet:
+    """An immutable table of labelled cells over a packed array of images.
+
+    Real, split, synthetic and curated sets differ only in what the table says.
+
+    Attributes:
+        classes: Class names, in the order of the labels.
+        pixels: Images, uint8, shape (n, h, w, 3), h = w; read-only.
+        labels: Index into `classes`, int64, shape (n,).
+        names: Where each image came from: a relative path, or ``train_images[12]``.
+        groups: What must not be split: patient, slide, field. The name where it is unknown.
+        splits: ``train``, ``val``, ``test``, or empty where the source has no split.
+        origins: ``real``, ``phantom`` (drawn) or ``synthetic`` (generated).
+        provenance: For synthetic cells: generator, seed, split digest; empty for the others.
+    """
+
+    classes: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: NDArray[np.object_]
+    groups: NDArray[np.object_]
+    splits: NDArray[np.object_]
+    origins: NDArray[np.object_]
+    provenance: NDArray[np.object_]
+
+    def __post_init__(self) -> None:
+        assert self.pixels.ndim == 4 and self.pixels.shape[3] == 3, self.pixels.shape
+        assert self.pixels.dtype == np.uint8, self.pixels.dtype
+        columns = (self.labels, self.names, self.groups, self.splits, self.origins, self.provenance)
+        assert all(len(column) == len(self.pixels) for column in columns)
+        assert len(self.labels) == 0 or 0 <= self.labels.min() <= self.labels.max() < len(self.classes)
+        for column in (self.pixels, *columns):
+            column.setflags(write=False)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[int] | NDArray[np.integer[Any]],
+        classes: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+        splits: Sequence[str] | str = "",
+        origin: str = "real",
+        provenance: Sequence[Mapping[str, Any]] | None = None,
+    ) -> "CellSet":
+        """A set from plain columns.
+
+        Args:
+            pixels: uint8, shape (n, h, w, 3).
+            labels: Shape (n,), index into `classes`.
+            classes: Class names.
+            names: Default ``image[i]``.
+            groups: Default: each cell its own.
+            splits: One word for all, or a column.
+            origin: One word of `ORIGINS` for all.
+            provenance: Default empty.
+        """
+        assert origin in ORIGINS, origin
+        count = len(pixels)
+        given = list(names) if names is not None else [f"image[{i}]" for i in range(count)]
+        return cls(
+            classes=tuple(classes),
+            pixels=pixels.view(),
+            labels=np.array(labels, dtype=np.int64).reshape(count),
+            names=_column(given),
+            groups=_column(list(groups) if groups is not None else given),
+            splits=_column([splits] * count if isinstance(splits, str) else list(splits)),
+            origins=_column([origin] * count),
+            provenance=_column(list(provenance) if provenance is not None else [{}] * count),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        """Edge of the square images, in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cells per class, classes without cells included."""
+        per_class = np.bincount(self.labels, minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, per_class, strict=True)}
+
+    @property
+    def is_synthetic(self) -> NDArray[np.bool_]:
+        """True for each generated cell, shape (n,)."""
+        return np.asarray(self.origins == "synthetic", dtype=bool).reshape(len(self))
+
+    @cached_property
+    def digests(self) -> NDArray[np.object_]:
+        """SHA-256 of each cell's shape and decoded pixels, hex, shape (n,)."""
+        shape = str(self.pixels.shape[1:]).encode()
+        return _column(
+            [
+                hashlib.sha256(shape + np.ascontiguousarray(image).tobytes()).hexdigest()
+                for image in self.pixels
+            ]
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over pixels and labels, in any order of the cells."""
+        rows = sorted(
+            f"{pixel} {self.classes[label]}" for pixel, label in zip(self.digests, self.labels, strict=True)
+        )
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+    def index_of(self, name: str) -> int:
+        """The label of a class.
+
+        Raises:
+            InputError: If there is no such class.
+        """
+        if name not in self.classes:
+            raise InputError(f"unknown class '{name}'.{suggest(name, self.classes)}")
+        return self.classes.index(name)
+
+    def subset(self, index: NDArray[Any] | Sequence[int]) -> "CellSet":
+        """The cells at an integer or boolean index, in its order."""
+        rows = np.asarray(index)
+        if rows.size == 0:
+            rows = rows.astype(np.int64)
+        return CellSet(
+            self.classes,
+            self.pixels[rows],
+            self.labels[rows],
+            self.names[rows],
+            self.groups[rows],
+            self.splits[rows],
+            self.origins[rows],
+            self.provenance[rows],
+        )
+
+    def of_class(self, name: str) -> "CellSet":
+        """The cells of one class."""
+        return self.subset(self.labels == self.index_of(name))
+
+    def __add__(self, other: "CellSet") -> "CellSet":
+        if self.classes != other.classes or self.pixels.shape[1:] != other.pixels.shape[1:]:
+            raise InputError(
+                f"sets of {self.image_size} px {list(self.classes)} and {other.image_size} px "
+                f"{list(other.classes)} cannot be joined: give both the same classes and image size."
+            )
+        return CellSet(
+            self.classes,
+            np.concatenate([self.pixels, other.pixels]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.names, other.names]),
+            np.concatenate([self.groups, other.groups]),
+            np.concatenate([self.splits, other.splits]),
+            np.concatenate([self.origins, other.origins]),
+            np.concatenate([self.provenance, other.provenance]),
+        )
+
+    def resized(self, size: int) -> "CellSet":
+        """The same cells at another edge length in pixels, antialiased."""
+        if size == self.image_size:
+            return self
+        resized = [
+            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+            for image in self.pixels
+        ]
+        pixels = np.stack(resized) if resized else np.zeros((0, size, size, 3), np.uint8)
+        return CellSet(
+            self.classes,
+            pixels,
+            self.labels,
+            self.names,
+            self.groups,
+            self.splits,
+            self.origins,
+            self.provenance,
+        )
+
+    def save(self, root: Path) -> None:
+        """Write ``root/<class>/<name>.png`` and, last, ``root/metadata.jsonl``.
+
+        torchvision's ``ImageFolder`` and Hugging Face's ``imagefolder`` open the result as it is.
+        Synthetic PNGs carry the XMP DigitalSourceType ``trainedAlgorithmicMedia``.
+        """
+        for name in self.classes:
+            if not name or name in (".", "..") or set(name) & set("/\\\0"):
+                raise InputError(f"class name {name!r} cannot be a folder; rename the class.")
+            (root / name).mkdir(parents=True, exist_ok=True)
+        lines = []
+        for i in range(len(self)):
+            label = self.classes[self.labels[i]]
+            file_name = f"{label}/{i:06d}.png"
+            _save_png(self.pixels[i], root / file_name, synthetic=self.origins[i] == "synthetic")
+            record = {
+                "file_name": file_name,
+                "label": label,
+                "name": self.names[i],
+                "group": self.groups[i],
+                "split": self.splits[i],
+                "origin": self.origins[i],
+                "sha256": self.digests[i],
+                **self.provenance[i],
+            }
+            lines.append(json.dumps(record, ensure_ascii=False))
+        write_text(root / "classes.json", json.dumps(list(self.classes)) + "\n")
+        write_text(root / "metadata.jsonl", "".join(line + "\n" for line in lines))
+
+    @classmethod
+    def load(cls, root: Path) -> "CellSet":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: If a file is missing, or an image's pixels are not those recorded.
+        """
+        metadata = root / "metadata.jsonl"
+        if not metadata.is_file():
+            raise InputError(f"{metadata}: no such file; {root} is not a saved set of cells.")
+        try:
+            records = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
+            classes = json.loads((root / "classes.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputError(
+                f"{root}: metadata.jsonl or classes.json is unreadable; make it again."
+            ) from None
+        images = [_load_png(root / record["file_name"]) for record in records]
+        known = ("file_name", "label", "name", "group", "split", "origin", "sha256")
+        cells = cls(
+            classes=tuple(classes),
+            pixels=np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8),
+            labels=np.array([classes.index(record["label"]) for record in records], dtype=np.int64),
+            names=_column([record["name"] for record in records]),
+            groups=_column([record["group"] for record in records]),
+            splits=_column([record["split"] for record in records]),
+            origins=_column([record["origin"] for record in records]),
+            provenance=_column([{k: v for k, v in record.items() if k not in known} for record in records]),
+        )
+        for record, digest in zip(records, cells.digests, strict=True):
+            if record["sha256"] != digest:
+                raise InputError(
+                    f"{root / record['file_name']}: differs from metadata.jsonl; make the set again."
+                )
+        return cells
+
+
+def _column(values: Sequence[Any]) -> NDArray[np.object_]:
+    """An object column, also of mappings and of nothing."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
+def _save_png(image: NDArray[np.uint8], path: Path, *, synthetic: bool) -> None:
+    info = PngImagePlugin.PngInfo()
+    if synthetic:
+        info.add_itxt("XML:com.adobe.xmp", XMP)
+    Image.fromarray(image).save(path, pnginfo=info)
+
+
+def _load_png(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError:
+        raise InputError(f"{path}: missing or unreadable; make the set again.") from None

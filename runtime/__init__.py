@@ -1,0 +1,1 @@
+"""Whatever takes time: how it is configured, seeded, saved, resumed and watched."""

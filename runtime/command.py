@@ -1,0 +1,78 @@
+"""What every script does alike: parse, run, and end with one clear sentence when the input is wrong."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from runtime.devices import prepare_processor
+from runtime.errors import InputError
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+
+def run_command(
+    main: Callable[[argparse.Namespace], None],
+    parser: argparse.ArgumentParser,
+    argv: list[str] | None = None,
+) -> NoReturn:
+    """Parse the command line, run `main` with it, and exit.
+
+    Exit codes: 0 done; 2 bad input, said in one sentence on stderr; 130 interrupted by Ctrl-C.
+
+    Args:
+        main: The script's work, given the parsed arguments.
+        parser: Its arguments.
+        argv: Words after the script's name; the process's own when None.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    arguments = parser.parse_args(argv)
+    prepare_processor()
+    try:
+        main(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def split_arguments(words: list[str]) -> tuple[list[Path], list[str]]:
+    """Tell paths from ``key=value`` overrides.
+
+    Args:
+        words: The command's positional words, in any order.
+
+    Returns:
+        The paths and the overrides, each in order.
+    """
+    overrides = [word for word in words if "=" in word]
+    return [Path(word) for word in words if "=" not in word], overrides
+
+
+def take(overrides: list[str], key: str) -> tuple[str | None, list[str]]:
+    """Take one key out of the overrides.
+
+    Returns:
+        Its last value, or None where it is absent, and the overrides without it.
+    """
+    values = [word.partition("=")[2] for word in overrides if word.partition("=")[0] == key]
+    rest = [word for word in overrides if word.partition("=")[0] != key]
+    return (values[-1] if values else None), rest
+
+
+def take_required(overrides: list[str], key: str, example: str) -> tuple[str, list[str]]:
+    """Take a key that must be there.
+
+    Raises:
+        InputError: If it is absent or empty.
+    """
+    value, rest = take(overrides, key)
+    if not value:
+        raise InputError(f"'{key}=' is missing: add it, e.g. {key}={example}.")
+    return value, rest

@@ -1,0 +1,162 @@
+"""YAML and dotted overrides, to validated and frozen settings."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, ValidationError
+from yaml import YAMLError
+
+from runtime.errors import InputError, suggest
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and a key that is not declared is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+T = TypeVar("T", bound=Settings)
+
+
+def load_config(model: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
+    """Read one YAML, apply dotted overrides, validate.
+
+    Args:
+        model: The settings class.
+        path: The YAML file; None starts from the defaults.
+        overrides: Words such as ``generator.steps=200``; OmegaConf reads ``1e-3`` as a number.
+
+    Raises:
+        InputError: Missing or malformed file, a bad override, an unknown key (with a suggestion)
+            or an invalid value, each with its full path.
+    """
+    raw = OmegaConf.merge(_read(path), _dotted(overrides))
+    try:
+        plain = OmegaConf.to_container(raw, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path or 'overrides'}: {str(error).splitlines()[0]}.") from None
+    return validate(model, plain, str(path) if path else "command line")
+
+
+def validate(model: type[T], values: Any, where: str) -> T:
+    """Validate plain values against a settings class; see `load_config`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_sentence(error, model)}") from None
+
+
+def _read(path: Path | None) -> DictConfig:
+    if path is None:
+        return OmegaConf.create({})
+    if not path.is_file():
+        raise InputError(f"{path}: no such config file; name a YAML file, e.g. configs/quickstart.yaml.")
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(loaded, DictConfig):
+        raise InputError(f"{path}: a config is a mapping of keys to values, not a list.")
+    return loaded
+
+
+def _dotted(overrides: Sequence[str]) -> DictConfig:
+    for word in overrides:
+        key, equals, _ = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"'{word}': an override is written key=value, e.g. data.image_size=28.")
+    try:
+        return OmegaConf.from_dotlist(list(overrides))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise InputError(f"overrides: {str(error).splitlines()[0]}.") from None
+
+
+def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first problem in words; the rest as a count."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = ".".join(str(part) for part in _location(first["loc"], model))
+    if first["type"] == "extra_forbidden":
+        siblings = _known_keys(model, first["loc"][:-1])
+        text = f"unknown key '{key}'.{suggest(str(first['loc'][-1]), siblings)}"
+    elif first["type"] == "missing":
+        text = f"'{key}' is missing; set it in the YAML or as {key}=VALUE."
+    elif first["type"].startswith("union_tag"):
+        text = f"'{key}.kind' is missing or unknown: {first['msg']}."
+    else:
+        text = f"'{key}' = {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}."
+    more = len(problems) - 1
+    return text.replace("..", ".") + (f" ({more} more like this.)" if more else "")
+
+
+def _location(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[int | str]:
+    """Pydantic puts the tag of a union into the path; users never wrote it."""
+    kept: list[int | str] = []
+    here: Any = model
+    for part in loc:
+        choices = _variants(here)
+        if isinstance(part, str) and part in choices and not _has_field(here, part):
+            here = choices[part]
+            continue
+        kept.append(part)
+        here = _field(here, part)
+    return kept
+
+
+def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    here: Any = model
+    for part in loc:
+        choices = _variants(here)
+        here = choices[part] if isinstance(part, str) and part in choices else _field(here, part)
+    for candidate in _models(here):
+        return list(candidate.model_fields)
+    return []
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """All settings classes that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    found: list[type[BaseModel]] = []
+    value = getattr(annotation, "__value__", None)  # `type X = ...`
+    for argument in (value, *getattr(annotation, "__args__", ())):
+        if argument is not None:
+            found += _models(argument)
+    return found
+
+
+def _variants(annotation: Any) -> dict[str, type[BaseModel]]:
+    kinds = {}
+    for candidate in _models(annotation):
+        kind = candidate.model_fields.get("kind")
+        if kind is not None and isinstance(kind.default, str):
+            kinds[kind.default] = candidate
+    return kinds
+
+
+def _has_field(annotation: Any, part: str) -> bool:
+    return any(part in candidate.model_fields for candidate in _models(annotation))
+
+
+def _field(annotation: Any, part: int | str) -> Any:
+    for candidate in _models(annotation):
+        if isinstance(part, str) and part in candidate.model_fields:
+            return candidate.model_fields[part].annotation
+    return annotation
+
+
+def to_dict(settings: BaseModel) -> dict[str, Any]:
+    """Settings as plain JSON values."""
+    plain: dict[str, Any] = settings.model_dump(mode="json")
+    return plain
+
+
+def digest(settings: BaseModel | Mapping[str, Any]) -> str:
+    """The first 16 hex digits of the SHA-256 of the settings as sorted JSON."""
+    plain = to_dict(settings) if isinstance(settings, BaseModel) else dict(settings)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,28 @@
+"""The one exception that means: the input is wrong and a person can mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something that the user can fix: the message is one sentence with the file or key and the fix.
+
+    Scripts print it without a traceback and exit with 2. Any other exception is a bug of ours.
+    """
+
+
+def suggest(word: str, options: Iterable[str]) -> str:
+    """A hint at the nearest of the valid words.
+
+    Args:
+        word: What was given.
+        options: What is valid.
+
+    Returns:
+        ``" Did you mean 'x'?"``, or the options where none is near.
+    """
+    known = [str(option) for option in options]
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    return f" Valid: {', '.join(sorted(known))}." if known else ""

@@ -1,0 +1,25 @@
+"""Progress bars that are quiet where nobody watches."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress(total: int, description: str, start: int = 0) -> "tqdm[Any]":
+    """A bar on stderr with the time left; silent unless stderr is a terminal.
+
+    Args:
+        total: Number of steps.
+        description: A few words, shown at the left.
+        start: Steps done before, by an earlier run.
+    """
+    return tqdm(
+        total=total,
+        desc=description,
+        initial=start,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+        leave=False,
+        mininterval=0.5,
+    )

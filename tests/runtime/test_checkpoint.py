@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from runtime.checkpoint import fit_state, load_checkpoint, load_weights, save_checkpoint, save_weights
+from runtime.errors import InputError
+
+
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_the_newest_valid_checkpoint_wins_and_two_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {"w": torch.full((2,), float(step))}, {"p": step / 10})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    _flip_a_bit(tmp_path / "step-00000003/tensors.safetensors")
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert found.step == 2
+    assert found.state == {"p": 0.2}
+    assert torch.equal(found.tensors["w"], torch.full((2,), 2.0))
+
+
+def test_torn_checkpoints_are_passed_over(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 5, {"w": torch.zeros(1)}, {})
+    (tmp_path / "step-00000009").mkdir()
+    (tmp_path / "step-00000009/state.json").write_text('{"step": 9')
+    found = load_checkpoint(tmp_path)
+    assert found is not None and found.step == 5
+    assert load_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_weights_come_back_and_damage_is_refused_by_name(tmp_path: Path) -> None:
+    shared = torch.arange(6.0).reshape(2, 3)
+    save_weights(tmp_path, {"a": shared.T, "b": shared}, {"kind": "toy"})
+    tensors, config = load_weights(tmp_path)
+    assert torch.equal(tensors["a"], shared.T)
+    assert config["kind"] == "toy"
+    _flip_a_bit(tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match=r"weights\.safetensors: does not match"):
+        load_weights(tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(InputError, match=r"weights\.safetensors: no such file"):
+        load_weights(tmp_path)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    with pytest.raises(InputError, match="does not fit the config"):
+        fit_state(torch.nn.Linear(3, 2), torch.nn.Linear(4, 2).state_dict(), "model")

@@ -1,0 +1,47 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from runtime.command import run_command, split_arguments, take, take_required
+from runtime.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "words"),
+    [
+        (None, 0, ""),
+        (InputError("data.root: no such folder."), 2, "error: data.root: no such folder."),
+        (KeyboardInterrupt(), 130, "run the same command again to resume"),
+    ],
+)
+def test_exit_codes(
+    raised: BaseException | None, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(arguments: argparse.Namespace) -> None:
+        if raised is not None:
+            raise raised
+
+    with pytest.raises(SystemExit) as caught:
+        run_command(main, argparse.ArgumentParser(), [])
+    assert caught.value.code == code
+    captured = capsys.readouterr().err
+    assert words in captured
+    assert "Traceback" not in captured
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    def main(arguments: argparse.Namespace) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(main, argparse.ArgumentParser(), [])
+
+
+def test_words_are_told_apart() -> None:
+    paths, overrides = split_arguments(["configs/a.yaml", "out=x", "seed=1"])
+    assert paths == [Path("configs/a.yaml")]
+    assert take(overrides, "out") == ("x", ["seed=1"])
+    assert take(overrides, "root") == (None, overrides)
+    with pytest.raises(InputError, match="'root=' is missing"):
+        take_required(overrides, "root", "data/pbc")

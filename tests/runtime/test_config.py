@@ -1,0 +1,77 @@
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from runtime.config import Settings, digest, load_config, to_dict
+from runtime.errors import InputError, suggest
+
+
+class Oven(Settings):
+    kind: Literal["oven"] = "oven"
+    degrees: float = 180.0
+
+
+class Pan(Settings):
+    kind: Literal["pan"] = "pan"
+    lid: bool
+    steps: int = 3
+
+
+class Kitchen(Settings):
+    tool: Annotated[Oven | Pan, Field(discriminator="kind")] = Oven()
+    rate: float = 1.0
+
+
+def test_yaml_and_overrides_meet(tmp_path: Path) -> None:
+    file = tmp_path / "kitchen.yaml"
+    file.write_text("tool: {kind: pan, lid: true}\nrate: 2\n")
+    read = load_config(Kitchen, file, ["tool.steps=5", "rate=1e-3"])
+    assert read == Kitchen(tool=Pan(lid=True, steps=5), rate=1e-3)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Kitchen().rate = 3.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["tool.kind=pan", "tool.lid=true", "tool.stesp=4"], ["'tool.stesp'", "Did you mean 'steps'?"]),
+        (["rats=1"], ["'rats'", "Did you mean 'rate'?"]),
+        (["rate=fast"], ["'rate'", "'fast'"]),
+        (["tool.kind=pan"], ["'tool.lid' is missing"]),
+        (["tool.kind=grill"], ["'tool.kind'", "'oven', 'pan'"]),
+        (["rate"], ["'rate'", "key=value"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_the_fix(overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(Kitchen, None, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.yaml: no such config file"):
+        load_config(Kitchen, tmp_path / "absent.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("rate: [1, 2\n")
+    with pytest.raises(InputError, match=r"bad\.yaml: not readable as YAML"):
+        load_config(Kitchen, bad)
+    bad.write_text("- 1\n- 2\n")
+    with pytest.raises(InputError, match="mapping"):
+        load_config(Kitchen, bad)
+
+
+def test_the_digest_follows_the_values() -> None:
+    assert digest(Kitchen()) == digest(to_dict(Kitchen()))
+    assert digest(Kitchen()) != digest(Kitchen(rate=2.0))
+
+
+def test_suggest_lists_the_options_where_none_is_near() -> None:
+    assert suggest("zzz", ["basophil", "ig"]) == " Valid: basophil, ig."
