@@ -1,0 +1,1 @@
+"""Downstream networks: what synthetic cells are meant to make better."""

@@ -1,0 +1,320 @@
+"""The study: strategies x seeds, each trained on the same real cells and scored on unseen ones.
+
+Everything is kept in pieces under `out/`, each written last and by rename, so that a study that
+was killed goes on from where it was when the same command is run again:
+
+    cells.png                                a look at the real cells, first of all
+    split.json                               the digest of the split that everything here belongs to
+    nets/{curator,judge,encoder}/            networks of the evaluation, each trained apart
+    generators/<kind>/seed-<s>/              one generator: checkpoints, samples, model
+    synthetic/<kind>/seed-<s>/               its accepted cells, funnel.json
+    <strategy>/seed-<s>/fold-0/result.json   one trial; probabilities.npy beside it
+    fidelity/<kind>/seed-<s>.json            how good the synthetic cells are
+    results.json, report.html, report.md     the study
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import generators
+from cells.cellset import CellSet
+from classifiers.training import Classifier
+from evaluation.curation import curate
+from evaluation.figures import contact_sheet
+from evaluation.findings import measure, overall, save_pairs, save_strips
+from evaluation.gain import confusion, scores
+from evaluation.report import write_report
+from evaluation.settings import StudySettings
+from evaluation.statistics import conclude, summarize
+from evaluation.strategies import STRATEGIES
+from evaluation.study import (
+    Study,
+    Trial,
+    claim,
+    finished,
+    open_study,
+    pending,
+    study_config,
+    time_left,
+    trials,
+)
+from generators import Generator
+from generators.resample import RepeatSettings
+from generators.synthesize import synthesize
+from runtime.errors import InputError
+from runtime.rundir import RunDir, read_json, write_bytes, write_json
+from runtime.seeds import seed_of
+
+say_aloud = partial(print, flush=True)
+
+
+def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = say_aloud) -> dict[str, Any]:
+    """Run a study, or what is left of it, and write its report.
+
+    Args:
+        settings: The study.
+        out: Its directory. The same settings go on there; others are refused.
+        say: Takes each line of progress.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        InputError: For settings, cells or a directory that cannot give an answer.
+    """
+    study = open_study(settings, RunDir(out, study_config(settings)), say)
+    with study.run as run:
+        claim(study)
+        write_bytes(run.path / "cells.png", contact_sheet(study.split.train))
+        say(f"the real training cells are pictured in {run.path / 'cells.png'}")
+        for number, trial in pending(study):
+            record(study, number, trial, run_trial(study, trial))
+        results = gather(study, measured(study))
+        write_json(run.path / "results.json", results)
+        write_report([(out.name, out, results)], out)
+    say(results["conclusion"]["sentence"])
+    say(f"report: {out / 'report.html'}")
+    return results
+
+
+def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
+    """One trial: real training cells + accepted ones -> classifier -> scores on unseen real cells.
+
+    Returns:
+        The trial as `results.json` holds it, but for `fidelity`.
+    """
+    strategy, split = STRATEGIES[trial.strategy], study.split
+    train, seconds = split.train, {}
+    if strategy.generator is not None and trial.generator_seed is not None:
+        made = accepted(study, strategy.generator, trial.generator_seed)
+        train, seconds = split.train + made["cells"], made["seconds"]
+    begun = time.monotonic()
+    settings = study.settings.classifier.model_copy(update=strategy.training)
+    classifier = Classifier(train.classes, settings)
+    classifier.fit(
+        train,
+        seed=seed_of("study", "classifier", trial.classifier_seed),
+        description=f"{trial.strategy} seed {trial.classifier_seed}",
+    )
+    on_val, on_test = classifier.probabilities(split.val), classifier.probabilities(split.test)
+    _save_array(study.run.path / trial.folder / "probabilities.npy", on_test)
+    return {
+        "strategy": trial.strategy,
+        "generator_seed": trial.generator_seed,
+        "classifier_seed": trial.classifier_seed,
+        "fold": 0,
+        "metrics": scores(split.test.labels, on_test, train.classes, study.rare),
+        "validation": scores(split.val.labels, on_val, train.classes, study.rare),
+        "confusion": confusion(split.test.labels, on_test.argmax(axis=1), len(train.classes)).tolist(),
+        "train_counts": train.counts,
+        "seconds": {"classifier": round(time.monotonic() - begun, 2), **seconds},
+    }
+
+
+def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
+    """The cells that one generator adds to the training set: made and curated once, then read.
+
+    Args:
+        study: The study.
+        kind: `gan`, `diffusion` or `repeat`. The control repeats cells as they are: uncurated.
+        seed: The generator's seed.
+
+    Returns:
+        `cells` (a synthetic CellSet), `funnel` (what each filter rejected), `seconds`.
+    """
+    folder = study.run.path / "synthetic" / kind / f"seed-{seed}"
+    if not (folder / "funnel.json").exists():
+        modelled = kind != "repeat"
+        curator = study.net("curator") if modelled else None
+        times = [time.monotonic()]
+        generator = fitted(study, kind, seed)
+        times.append(time.monotonic())
+        surplus = study.settings.surplus if modelled else 1.0
+        wanted = {c: math.ceil(surplus * n) for c, n in study.shortfall.items()}
+        kept, funnel = synthesize(generator, wanted, seed, kind, study.split.digest), []
+        if curator is not None:
+            kept, funnel = curate(kept, curator, study.settings.curation, study.copies)
+        cells = within(kept, study.shortfall)
+        funnel = [*funnel, {"filter": "quota", "in": kept.counts, "out": cells.counts}]
+        cells.save(folder)
+        times.append(time.monotonic())
+        seconds = dict(zip(("generator", "synthesis"), np.diff(times).round(2).tolist(), strict=True))
+        write_json(folder / "funnel.json", {"funnel": funnel, "seconds": seconds})
+    return {"cells": CellSet.load(folder), **read_json(folder / "funnel.json")}
+
+
+def fitted(study: Study, kind: str, seed: int) -> Generator:
+    """One generator, trained on the training cells alone; a finished one is read.
+
+    Raises:
+        InputError: If the generator has seen a validation or test cell.
+    """
+    run, train = study.run.child(f"generators/{kind}/seed-{seed}"), study.split.train
+    settings = RepeatSettings() if kind == "repeat" else getattr(study.settings.generators, kind)
+    if kind != "repeat":
+        study.say(f"training the {kind} generator, seed {seed}; samples in {run.path / 'samples'}")
+    generator = generators.build(settings, train.classes, train.image_size, seed_of("study", kind, seed))
+    generator = generator.fit(train, run)
+    refuse_seen(run.path / "model" / "seen.txt", study.split.val + study.split.test)
+    return generator
+
+
+def refuse_seen(seen: Path, cells: CellSet) -> None:
+    """Refuse to score on cells that a generator was trained on.
+
+    Args:
+        seen: The `seen.txt` of a saved generator, one pixel digest a line.
+        cells: The cells to score on.
+
+    Raises:
+        InputError: If there is one, naming it.
+    """
+    digests = set(seen.read_text(encoding="utf-8").split())
+    for name, digest in zip(cells.names, cells.digests, strict=True):
+        if digest in digests:
+            raise InputError(
+                f"{name}: the generator in {seen.parent} was trained on this cell, so it cannot be "
+                "tested with it; train the generator on this study's training cells."
+            )
+
+
+def within(cells: CellSet, limits: dict[str, int]) -> CellSet:
+    """The first cells of each class, up to its limit, in their order."""
+    kept = [np.flatnonzero(cells.labels == cells.classes.index(c))[:n] for c, n in limits.items()]
+    return cells.subset(np.sort(np.concatenate(kept)).astype(np.int64))
+
+
+def record(study: Study, number: int, trial: Trial, result: dict[str, Any]) -> None:
+    """Write a trial's result, last and by rename, and say so in one line."""
+    write_json(study.run.path / trial.folder / "result.json", result)
+    metrics, spent = result["metrics"], result["seconds"]["classifier"]
+    study.say(
+        f"[{number}/{len(trials(study.settings))}] {trial.strategy} seed {trial.classifier_seed}: "
+        f"balanced accuracy {metrics['balanced_accuracy']:.3f}, rare recall "
+        f"{metrics['mean_rare_recall']:.3f} ({spent:.0f} s; {time_left(study)})"
+    )
+
+
+def measured(study: Study) -> list[dict[str, Any]]:
+    """Fidelity, label agreement and near-copies of every generator, measured once, then read.
+
+    One generator of the control is enough: its cells are training cells.
+    """
+    records = []
+    for kind, seed in study.generators:
+        if kind == "repeat" and seed > 0:
+            continue
+        file = study.run.path / "fidelity" / kind / f"seed-{seed}.json"
+        if not file.exists():
+            study.say(f"measuring the {kind} cells, seed {seed}")
+            judge, encoders, begun = study.net("judge"), study.encoders, time.monotonic()
+            found = measure(
+                accepted(study, kind, seed)["cells"],
+                study.split,
+                judge,
+                encoders,
+                floor_repeats=study.settings.floor_repeats,
+                seed=seed_of("study", "fidelity", seed),
+            )
+            seconds = round(time.monotonic() - begun, 2)
+            write_json(file, {"generator": kind, "seed": seed, **found, "seconds": seconds})
+        records.append(read_json(file))
+    return records
+
+
+def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put the pieces of a study together.
+
+    Args:
+        study: The study, all trials run.
+        qualities: As `measured` returns them.
+
+    Returns:
+        What `results.json` holds; pictures for the report are written beside it.
+    """
+    split, folder = study.split, study.run.path / "pictures"
+    found, headline = finished(study), {(q["generator"], q["seed"]): overall(q) for q in qualities}
+    made = {kind: accepted(study, kind, seed) for kind, seed in study.generators if seed == 0}
+    for quality in qualities:
+        if quality["seed"] == 0:
+            cells = made[quality["generator"]]["cells"]
+            copies = quality["near_copies"]
+            quality["pairs"] = save_pairs(folder, quality["generator"], cells, split.train, copies)
+    phantom = bool((split.test.origins == "phantom").any())
+    test_counts = list(split.test.counts.values())
+    models = [s for s in study.settings.strategies if study.settings.models(s)]
+    return {
+        "config": study_config(study.settings),
+        "trials": [
+            {**t, "fidelity": headline.get((STRATEGIES[t["strategy"]].generator, t["generator_seed"]))}
+            for t in found
+        ],
+        "summary": summarize(found),
+        "conclusion": conclude(
+            found,
+            synthetic=models,
+            majority_rate=max(test_counts) / sum(test_counts),
+            shared_generators=study.settings.shared_generators,
+            unseen="unseen phantom cells" if phantom else "unseen real cells",
+        ),
+        "cells": {
+            "classes": list(split.train.classes),
+            "rare": list(study.rare),
+            "phantom": phantom,
+            "image_size": split.train.image_size,
+            "digest": split.digest,
+            "added": study.shortfall,
+            "train": split.train.counts,
+            "val": split.val.counts,
+            "test": split.test.counts,
+        },
+        "notices": study.notices,
+        "fidelity": qualities,
+        "funnels": [
+            {"generator": kind, "seed": seed, "funnel": accepted(study, kind, seed)["funnel"]}
+            for kind, seed in study.generators
+        ],
+        "strips": save_strips(folder, split, {k: m["cells"] for k, m in made.items()}, study.shortfall),
+        "cost": cost(study, found, qualities),
+        "machine": machine(),
+    }
+
+
+def cost(study: Study, found: list[dict[str, Any]], qualities: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Seconds of each part of the study, each run counted once."""
+    parts: dict[str, list[float]] = {"classifiers": [t["seconds"]["classifier"] for t in found]}
+    for kind, seed in study.generators:
+        spent = accepted(study, kind, seed)["seconds"]
+        if kind != "repeat":
+            parts.setdefault(f"{kind}: training", []).append(spent["generator"])
+            parts.setdefault(f"{kind}: sampling and curation", []).append(spent["synthesis"])
+    parts["fidelity, near-copies, label agreement"] = [q["seconds"] for q in qualities]
+    nets = sorted((study.run.path / "nets").glob("*/seconds.json"))
+    parts["networks of the evaluation"] = [read_json(f)["seconds"] for f in nets]
+    return [{"part": k, "runs": len(v), "seconds": round(sum(v), 1)} for k, v in parts.items() if v]
+
+
+def machine() -> dict[str, Any]:
+    """What the study ran on, as far as it bears on times and on figures."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {"processor": platform.machine(), "cores": os.cpu_count(), "gpu": gpu, "versions": versions}
+
+
+def _save_array(path: Path, values: NDArray[np.float32]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, values.astype(np.float32), allow_pickle=False)
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,218 @@
+"""Encoders: cells to feature vectors, by one config key, cached by content.
+
+Inception (torch-fidelity's, the network of the FID), any ONNX file, or a small CNN fitted on real
+training cells, which needs no download. What an encoder does to an image is in its fingerprint.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cells.cellset import CellSet
+from cells.images import cache_folder
+from classifiers.training import Classifier, ClassifierSettings
+from evaluation.extractors import InceptionNetwork, OnnxNetwork
+from runtime.config import Settings, digest, to_dict
+from runtime.errors import InputError
+from runtime.rundir import writing
+from runtime.seeds import seed_of
+
+
+class InceptionSettings(Settings):
+    """torch-fidelity's Inception-v3, the network that the FID is defined on (Heusel 1706.08500).
+
+    Attributes:
+        path: Its weights file; None downloads it once.
+    """
+
+    kind: Literal["inception"] = "inception"
+    path: Path | None = None
+
+
+class OnnxSettings(Settings):
+    """Any ONNX file with one image input, float32, shape (n, 3, h, w).
+
+    Attributes:
+        path: The file.
+        output: Name of the output; None takes the one called ``features``, else the first.
+        input_size: Edge in pixels; None takes the model's, or 224 where the model leaves it open.
+        input_range: ``byte`` [0, 255], ``unit`` [0, 1], or ``imagenet`` (mean 0, deviation 1).
+    """
+
+    kind: Literal["onnx"] = "onnx"
+    path: Path
+    output: str | None = None
+    input_size: int | None = Field(default=None, ge=8, le=1024)
+    input_range: Literal["byte", "unit", "imagenet"] = "byte"
+
+
+class DomainSettings(Settings):
+    """A small CNN that knows these cells: penultimate features of a classifier.
+
+    Attributes:
+        path: Folder of a saved classifier; None fits one on the real training cells.
+        classifier: What to fit.
+    """
+
+    kind: Literal["domain"] = "domain"
+    path: Path | None = None
+    classifier: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
+
+
+EncoderSettings = Annotated[
+    InceptionSettings | OnnxSettings | DomainSettings, Field(discriminator="kind")
+]
+
+
+class Encoder(Protocol):
+    """Turns cells into features."""
+
+    @property
+    def name(self) -> str:
+        """In words, for tables: ``Inception``, ``mobilenet.onnx``, ``domain CNN``."""
+        ...
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Encoder, weight digest and resize: figures that differ in it are not comparable."""
+        ...
+
+    def encode(self, cells: CellSet) -> NDArray[np.float32]:
+        """Features, shape (n, d), one row a cell, in order."""
+        ...
+
+
+class DomainEncoder:
+    """Penultimate features of a classifier of these cells.
+
+    Args:
+        classifier: Fitted on real training cells, and on nothing that is evaluated.
+    """
+
+    name = "domain CNN"
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.fingerprint: dict[str, Any] = {
+            "encoder": self.name,
+            "weights": _weights_digest(classifier),
+            "resize": "none",
+        }
+
+    def encode(self, cells: CellSet) -> NDArray[np.float32]:
+        """Features, shape (n, d)."""
+        return np.asarray(self.classifier.features(cells), dtype=np.float32)
+
+
+class CachedEncoder:
+    """An encoder that remembers: features by pixel content and encoder fingerprint.
+
+    Args:
+        encoder: Asked only for sets that it has not seen.
+        cache: Folder; features lie in ``features/`` under it.
+    """
+
+    def __init__(self, encoder: Encoder, cache: Path) -> None:
+        self.encoder = encoder
+        self.folder = cache / "features"
+
+    @property
+    def name(self) -> str:
+        """The encoder's."""
+        return self.encoder.name
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The encoder's."""
+        return self.encoder.fingerprint
+
+    def encode(self, cells: CellSet) -> NDArray[np.float32]:
+        """Features, shape (n, d), from the cache where it has them."""
+        path = self.folder / f"{_content_key(self.fingerprint, cells)}.npy"
+        features = _read_features(path, len(cells))
+        if features is None:
+            features = self.encoder.encode(cells)
+            with writing(path) as aside:
+                np.save(aside, features, allow_pickle=False)
+        return features
+
+
+def build_encoder(
+    settings: EncoderSettings,
+    train: CellSet | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> Encoder:
+    """The encoder that the settings name, with cached features.
+
+    Args:
+        settings: Which, and where its weights are.
+        train: Real cells that a domain encoder without a path is fitted on.
+        seed: Of that fit alone: the study's other networks have their own.
+        cache: Default: `cells.images.cache_folder`.
+
+    Raises:
+        InputError: If weights are missing or do not fit, or a domain encoder has no cells.
+    """
+    folder = cache if cache is not None else cache_folder()
+    if isinstance(settings, InceptionSettings):
+        return CachedEncoder(InceptionNetwork(settings.path), folder)
+    if isinstance(settings, OnnxSettings):
+        network = OnnxNetwork(
+            settings.path, settings.output, settings.input_size, settings.input_range
+        )
+        return CachedEncoder(network, folder)
+    if settings.path is not None:
+        return CachedEncoder(DomainEncoder(Classifier.load(settings.path)), folder)
+    return CachedEncoder(DomainEncoder(_fitted(settings.classifier, train, seed, folder)), folder)
+
+
+def _fitted(
+    settings: ClassifierSettings, train: CellSet | None, seed: int, cache: Path
+) -> Classifier:
+    """Fit once for these cells, settings and seed; later runs load it."""
+    if train is None or len(train) == 0:
+        raise InputError(
+            "encoder.kind=domain needs real training cells to fit on: set encoder.path to a saved "
+            "classifier, or give training cells."
+        )
+    if train.is_synthetic.any():
+        raise InputError(
+            "the domain encoder is fitted on real cells only; leave synthetic ones out."
+        )
+    key = digest({"settings": to_dict(settings), "cells": train.digest, "seed": seed})
+    folder = cache / "encoders" / key
+    if not (folder / "weights.safetensors").is_file():
+        classifier = Classifier(train.classes, settings)
+        classifier.fit(train, seed=seed_of(seed, "domain encoder"), description="domain encoder")
+        classifier.save(folder)
+    return Classifier.load(folder)
+
+
+def _weights_digest(classifier: Classifier) -> str:
+    total = hashlib.sha256()
+    for name, tensor in sorted(classifier.network.state_dict().items()):
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def _content_key(fingerprint: dict[str, Any], cells: CellSet) -> str:
+    total = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode())
+    for pixels in cells.digests:
+        total.update(str(pixels).encode())
+    return total.hexdigest()[:32]
+
+
+def _read_features(path: Path, count: int) -> NDArray[np.float32] | None:
+    """What is cached, unless it is absent or damaged."""
+    try:
+        features = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return features if features.ndim == 2 and len(features) == count else None

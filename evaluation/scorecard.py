@@ -1,0 +1,127 @@
+"""The results of `evaluation.suite` as tables: rows of words, then Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Table = tuple[str, list[str], list[list[str]]]  # title, header, rows
+
+BETTER = {
+    "frechet": "lower",
+    "kid": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "near 1",
+    "coverage": "higher",
+}
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """Overall fidelity, fidelity per class, labels and copies, as titled tables.
+
+    Args:
+        result: What `evaluation.suite.evaluate_sets` returned.
+    """
+    found = result["fidelity"]
+    parts = [_overall(found)]
+    if len(found["per_class"]) > 1:
+        parts.append(_per_class(found))
+    return [*parts, _checks(result)]
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """The tables as Markdown, with the fingerprint of the figures above them."""
+    fingerprint = result["fidelity"]["fingerprint"]
+    known = ", ".join(f"{key} {_words(value)}" for key, value in fingerprint.items())
+    lines = ["# Synthetic against real cells", "", f"Fingerprint: {known}.", ""]
+    for name, why in result["fidelity"]["left_out"].items():
+        lines += [f"Not in the overall mix: {name} ({why}).", ""]
+    for title, header, rows in tables(result):
+        lines += [f"## {title}", "", _line(header), _line(["---"] * len(header))]
+        lines += [*map(_line, rows), ""]
+    lines += [
+        "*Matched*: the synthetic cells against a random half of the reference, at the half's n. "
+        "*Floor*: the other half against it: what real cells score. Ranges are 2.5 to 97.5 % of "
+        "the repeats.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def metric_name(metric: str, found: Mapping[str, Any]) -> str:
+    """A metric in a table's words; the Fréchet distance under its own name."""
+    names = {"frechet": str(found["name"]), "kid": "KID"}
+    return names.get(metric, metric)
+
+
+def figure(value: float | None) -> str:
+    """Four significant digits, or a dash."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _words(value: Any) -> str:
+    return " + ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _overall(found: Mapping[str, Any]) -> Table:
+    header = ["metric", "better", "value", "n real / synthetic", "matched", "floor", "n matched"]
+    rows = []
+    for metric, entry in found["overall"].items():
+        first = [metric_name(metric, found), BETTER[metric]]
+        if "reason" in entry:
+            rows.append([*first, entry["reason"], "", "", "", ""])
+            continue
+        n = f"{entry['n_reference']} / {entry['n_synthetic']}"
+        matched, floor = entry["matched"], entry["floor"]
+        ranges = [_range(matched), _range(floor), str(floor.get("n", ""))]
+        rows.append([*first, figure(entry["value"]), n, *ranges])
+    return "Overall, at equal class mix", header, rows
+
+
+def _per_class(found: Mapping[str, Any]) -> Table:
+    metrics = list(found["overall"])
+    header = ["class", *[metric_name(metric, found) for metric in metrics]]
+    rows = []
+    for name, entries in found["per_class"].items():
+        rows.append([name, *[_cell(entries[metric]) for metric in metrics]])
+    return "Per class (floor in brackets)", header, rows
+
+
+def _cell(entry: Mapping[str, Any]) -> str:
+    if "reason" in entry:
+        return str(entry["reason"])
+    n = f"n = {entry['n_reference']} / {entry['n_synthetic']}"
+    return f"{figure(entry['value'])} [{figure(entry['floor'].get('value'))}], {n}"
+
+
+def _range(summary: Mapping[str, Any]) -> str:
+    if "reason" in summary:
+        return str(summary["reason"])
+    return f"{figure(summary['value'])} ({figure(summary['low'])} to {figure(summary['high'])})"
+
+
+def _checks(result: Mapping[str, Any]) -> Table:
+    rows = [*_label_rows(result["label_agreement"]), _copy_row(result["near_copies"])]
+    return "Right cells, and own cells", ["measure", "synthetic", "real", "n"], rows
+
+
+def _label_rows(labels: Mapping[str, Any]) -> list[list[str]]:
+    if "reason" in labels:
+        return [["label agreement", str(labels["reason"]), "", ""]]
+    ceiling = f"{figure(labels['ceiling'])} on {labels['ceiling_n']} unseen real cells"
+    rows = [["label agreement", figure(labels["share"]), ceiling, str(labels["n"])]]
+    for name, share in labels["per_class"].items():
+        if share is not None:
+            real = figure(labels["ceiling_per_class"][name])
+            rows.append([f"label agreement, {name}", figure(share), real, ""])
+    return rows
+
+
+def _copy_row(copies: Mapping[str, Any]) -> list[str]:
+    if "reason" in copies:
+        return ["share of near-copies", str(copies["reason"]), "", ""]
+    expected = f"{figure(copies['expected'])} on {copies['calibrated_on']} unseen real cells"
+    return ["share of near-copies", figure(copies["share"]), expected, str(copies["n"])]
+
+
+def _line(fields: Sequence[str]) -> str:
+    return "| " + " | ".join(field.replace("|", "\\|") for field in fields) + " |"

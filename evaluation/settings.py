@@ -1,0 +1,97 @@
+"""The settings of a study, as one YAML file gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from cells.balance import BalanceSettings
+from cells.sources import DataSettings
+from cells.split import SplitSettings
+from classifiers.training import ClassifierSettings
+from evaluation.curation import CurationSettings
+from evaluation.encoders import DomainSettings, EncoderSettings
+from evaluation.strategies import STRATEGIES
+from generators.diffusion import DiffusionSettings
+from generators.gan import GanSettings
+from runtime.config import Settings
+from runtime.errors import suggest
+
+
+class GeneratorsSettings(Settings):
+    """One recipe per kind of generative model."""
+
+    gan: GanSettings = GanSettings()
+    diffusion: DiffusionSettings = DiffusionSettings()
+
+
+class StudySettings(Settings):
+    """A study, as one YAML file describes it.
+
+    Attributes:
+        data: Where the cells come from.
+        split: How they are split, where the source has no split of its own.
+        balance: How many synthetic cells each class gets.
+        rare: Names of the rare classes; null for those below a quarter of the mean class count.
+        strategies: Names in `STRATEGIES`.
+        seeds: Units of the study. Six are the least that can show anything.
+        shared_generators: One generator of each kind for all seeds, in place of one per seed.
+        generators: Recipe of each kind of generator.
+        classifier: The downstream network; the strategy sets its loss, sampler and augmentation.
+        curation: What synthetic cells must pass.
+        surplus: Synthetic cells drawn per cell wanted, so that curation has something to reject.
+        encoder: Features for the fidelity figures.
+        inception: Weights of torch-fidelity's Inception for the FID row; null uses them only if an
+            earlier download left them in torch's hub folder.
+        floor_repeats: Random halvings of the reference behind each floor.
+        notes: Sentences that the report prints beside the verdict.
+        out: Where the study is written; not part of what it is.
+    """
+
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+    balance: BalanceSettings = BalanceSettings()
+    rare: tuple[str, ...] | None = None
+    strategies: tuple[str, ...] = tuple(STRATEGIES)
+    seeds: int = Field(6, ge=1)
+    shared_generators: bool = False
+    generators: GeneratorsSettings = GeneratorsSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    curation: CurationSettings = CurationSettings()
+    surplus: float = Field(1.5, ge=1.0, le=20.0)
+    encoder: EncoderSettings = DomainSettings()
+    inception: Path | None = None
+    floor_repeats: int = Field(10, ge=2)
+    notes: tuple[str, ...] = ()
+    out: Path | None = None
+
+    @field_validator("strategies")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in STRATEGIES:
+                raise ValueError(f"there is no strategy '{name}'.{suggest(name, STRATEGIES)}")
+        if len(set(names)) < len(names) or not names:
+            raise ValueError("name at least one strategy, and each only once")
+        return names
+
+    @field_validator("classifier", mode="before")
+    @classmethod
+    def _left_to_strategies(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in ("loss", "sampler", "augmentation"):
+                if key in value:
+                    raise ValueError(f"'{key}' is what strategies differ in: leave it out")
+        return value
+
+    def models(self, strategy: str) -> bool:
+        """Whether a strategy needs a generative model to be trained."""
+        return STRATEGIES[strategy].generator not in (None, "repeat")
+
+    def generator_seed(self, strategy: str, seed: int) -> int | None:
+        """The seed of the generator that a strategy uses with a seed; None if it uses none."""
+        if STRATEGIES[strategy].generator is None:
+            return None
+        return 0 if self.shared_generators else seed

@@ -1,0 +1,215 @@
+"""What the trials of a study share: its settings, its directory, its cells, and what is left to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cells import sources
+from cells.balance import quotas
+from cells.split import Split, divide, require_real
+from classifiers.training import Classifier
+from evaluation.encoders import Encoder, InceptionSettings, build_encoder
+from evaluation.findings import inception_encoder
+from evaluation.memorization import CopyDetector
+from evaluation.settings import StudySettings
+from evaluation.strategies import STRATEGIES
+from runtime.config import to_dict
+from runtime.errors import InputError
+from runtime.rundir import RunDir, read_json, write_json
+from runtime.seeds import seed_of
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One strategy with one seed: a classifier, and the generator that it got cells from."""
+
+    strategy: str
+    classifier_seed: int
+    generator_seed: int | None
+
+    @property
+    def folder(self) -> Path:
+        """Where its result belongs, under the study's directory."""
+        return Path(self.strategy) / f"seed-{self.classifier_seed}" / "fold-0"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all trials share: the settings, the directory, and the cells, split once."""
+
+    settings: StudySettings
+    run: RunDir
+    split: Split
+    say: Callable[[str], None]
+
+    @cached_property
+    def rare(self) -> tuple[str, ...]:
+        """The rare classes: as named, else those below a quarter of the mean class count."""
+        counts = self.split.train.counts
+        mean = sum(counts.values()) / len(counts)
+        rare = self.settings.rare or tuple(c for c, n in counts.items() if n < mean / 4)
+        if not rare:
+            raise InputError(
+                f"no class has fewer than a quarter of the mean count ({mean:.0f} cells): "
+                f"name the rare ones, e.g. rare=[{min(counts, key=lambda c: counts[c])}]."
+            )
+        for name in rare:
+            if not self.split.test.of_class(name).labels.size:
+                raise InputError(f"rare: no test cell of class '{name}'; a gain cannot be measured")
+        return tuple(rare)
+
+    @cached_property
+    def shortfall(self) -> dict[str, int]:
+        """How many synthetic cells each class is to get."""
+        missing = quotas(self.split.train, self.settings.balance)
+        if not missing and any(STRATEGIES[s].generator for s in self.settings.strategies):
+            raise InputError(
+                f"balance.to={self.settings.balance.to}: no class is to get synthetic cells; "
+                "use 'fill', a larger ratio, or counts per class."
+            )
+        return missing
+
+    @cached_property
+    def copies(self) -> CopyDetector:
+        """Knows near-copies of training cells; its threshold is read on validation cells."""
+        return CopyDetector(self.split.train, self.split.val)
+
+    @property
+    def generators(self) -> list[tuple[str, int]]:
+        """Kind and seed of every generator of the study, in the order of the trials."""
+        pairs = [(STRATEGIES[t.strategy].generator, t.generator_seed) for t in trials(self.settings)]
+        return list(dict.fromkeys((k, s) for k, s in pairs if k is not None and s is not None))
+
+    @cached_property
+    def encoders(self) -> list[Encoder | str]:
+        """The encoder of the fidelity figures, and that of the FID or why there is none."""
+        nets, chosen = self.run.path / "nets", self.settings.encoder
+        own = build_encoder(chosen, self.split.train, seed_of("study", "encoder"), nets)
+        if isinstance(chosen, InceptionSettings):
+            return [own]
+        return [own, inception_encoder(self.settings.inception, nets)]
+
+    @property
+    def notices(self) -> list[str]:
+        """What must be said beside any result of these cells."""
+        notes = list(self.settings.notes)
+        if (self.split.test.origins == "phantom").any():
+            notes.insert(
+                0,
+                "These are drawn phantoms, not real cells: the study shows that the toolkit "
+                "works and says nothing about any microscope's images.",
+            )
+        return notes
+
+    def net(self, role: str) -> Classifier:
+        """A classifier of the evaluation itself, trained once on the real training cells.
+
+        Logit adjustment, so that it knows the rare classes as well as the common ones.
+
+        Args:
+            role: `curator` or `judge`; each has its own seed and sees no synthetic cell.
+        """
+        folder = self.run.path / "nets" / role
+        if not (folder / "seconds.json").exists():
+            self.say(f"training the {role}, a classifier of the evaluation itself")
+            begun = time.monotonic()
+            settings = self.settings.classifier.model_copy(
+                update={"loss": "logit_adjustment", "augmentation": "mild", "sampler": "uniform"}
+            )
+            net = Classifier(self.split.train.classes, settings)
+            net.fit(self.split.train, seed=seed_of("study", role), description=role)
+            net.save(folder)
+            write_json(folder / "seconds.json", {"seconds": round(time.monotonic() - begun, 2)})
+        return Classifier.load(folder)
+
+
+def trials(settings: StudySettings) -> list[Trial]:
+    """All trials in order: those without a generative model first, then seed by seed."""
+    modelled = [s for s in settings.strategies if settings.models(s)]
+    plain = [s for s in settings.strategies if s not in modelled]
+    pairs = [(s, seed) for names in (plain, modelled) for seed in range(settings.seeds) for s in names]
+    return [Trial(s, seed, settings.generator_seed(s, seed)) for s, seed in pairs]
+
+
+def pending(study: Study) -> Iterator[tuple[int, Trial]]:
+    """The trials that have no result yet, with their number, counted from 1."""
+    for number, trial in enumerate(trials(study.settings), start=1):
+        if not (study.run.path / trial.folder / "result.json").exists():
+            yield number, trial
+
+
+def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None]) -> Study:
+    """Read and split the cells, and refuse what cannot give an answer before anything is written.
+
+    Args:
+        settings: The study.
+        run: Its directory, not yet entered.
+        say: Takes each line of progress.
+
+    Returns:
+        The study, ready to run once its directory is entered and claimed.
+
+    Raises:
+        InputError: Synthetic cells in validation or test, no rare class, no shortfall, or a
+            missing file of weights.
+    """
+    for key, path in (("inception", settings.inception), ("encoder.path", settings.encoder.path)):
+        if path is not None and not path.exists():
+            raise InputError(f"{key}={path}: no such file; set it to where the weights are.")
+    split = divide(sources.load(settings.data), settings.split)
+    require_real(split.val, "validation")
+    require_real(split.test, "test")
+    study = Study(settings, run, split, say)
+    assert study.rare  # it and the shortfall refuse what cannot work
+    assert study.shortfall is not None
+    return study
+
+
+def claim(study: Study) -> None:
+    """Note the split in the study's directory, or refuse cells that are not those it began with.
+
+    Raises:
+        InputError: If the directory holds a study of other cells.
+    """
+    known, split = study.run.path / "split.json", study.split
+    if known.exists() and read_json(known)["digest"] != split.digest:
+        raise InputError(
+            f"{study.run.path}: was begun with other cells than data now holds; choose a new out=."
+        )
+    sides = {"train": split.train.counts, "val": split.val.counts, "test": split.test.counts}
+    write_json(known, {"digest": split.digest, **sides})
+
+
+def time_left(study: Study) -> str:
+    """How long the trials left will take, in words, from what those so far took."""
+    classifier = float(np.mean([r["seconds"]["classifier"] for r in finished(study)]))
+    left = [trial for _, trial in pending(study)]
+    if not left:
+        return "the last trial"
+    seconds, unknown = classifier * len(left), []
+    for kind in dict.fromkeys(k for k, _ in study.generators if k != "repeat"):
+        folder = study.run.path / "synthetic" / kind
+        files = [folder / f"seed-{s}" / "funnel.json" for k, s in study.generators if k == kind]
+        spent = [sum(read_json(f)["seconds"].values()) for f in files if f.exists()]
+        seconds += (len(files) - len(spent)) * (float(np.mean(spent)) if spent else 0.0)
+        unknown += [] if spent else [kind]
+    words = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    return f"about {words} left" + (f" and the training of {' and '.join(unknown)}" if unknown else "")
+
+
+def finished(study: Study) -> list[dict[str, Any]]:
+    """The results on disk, in the order of the trials."""
+    files = [study.run.path / t.folder / "result.json" for t in trials(study.settings)]
+    return [read_json(f) for f in files if f.exists()]
+
+
+def study_config(settings: StudySettings) -> dict[str, Any]:
+    """What makes a study this study: all settings but the directory it is written to."""
+    return {key: value for key, value in to_dict(settings).items() if key != "out"}

@@ -1,0 +1,176 @@
+"""Numbers of a study as the rows of its tables, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluation.statistics import points
+
+# The measures of fidelity, as tables print them, and which way is better.
+MEASURES: dict[str, tuple[str, str]] = {
+    "frechet": ("Fréchet distance", "lower"),
+    "kid": ("KID", "lower"),
+    "precision": ("Precision", "higher"),
+    "recall": ("Recall", "higher"),
+    "density": ("Density", "higher"),
+    "coverage": ("Coverage", "higher"),
+}
+# What the cells of one table must have in common; n and classes are the generator's own.
+SHARED = ("encoder", "weights", "resize", "image_size", "reference_split", "reference")
+
+Row = dict[str, Any]
+
+
+def percent(share: float) -> str:
+    """A share as a percentage: 0.9123 -> "91.2"."""
+    return f"{100 * share:.1f}"
+
+
+def percent_interval(low: float | None, high: float | None) -> str:
+    """An interval of shares; empty where there is none."""
+    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def points_interval(low: float | None, high: float | None) -> str:
+    """An interval of differences in points; empty where there is none."""
+    return "" if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def mean_range(shares: Sequence[float]) -> str:
+    """Mean of one share per generator, with the range where there are several."""
+    mean = f"{sum(shares) / len(shares):.1%}".replace("%", " %")
+    if len(shares) == 1:
+        return mean
+    return f"{mean} ({percent(min(shares))} to {percent(max(shares))} over {len(shares)} generators)"
+
+
+def funnel_rows(funnels: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """What each filter let through, summed over the seeds of each kind of generator.
+
+    Args:
+        funnels: `generator`, `seed` and `funnel`, a list of stages with `filter`, `in`, `out`.
+
+    Returns:
+        One row a generator and filter; the control, which is not curated, is left out.
+    """
+    rows = []
+    for kind in dict.fromkeys(f["generator"] for f in funnels if f["generator"] != "repeat"):
+        runs = [f["funnel"] for f in funnels if f["generator"] == kind]
+        for stages in zip(*runs, strict=True):
+            before = sum(sum(s["in"].values()) for s in stages)
+            after = sum(sum(s["out"].values()) for s in stages)
+            classes = {c: sum(s["out"].get(c, 0) for s in stages) for c in stages[0]["in"]}
+            wanted = {c for s in stages for c, n in s["in"].items() if n}
+            name = stages[0]["filter"]
+            rows.append(
+                {
+                    "generator": kind,
+                    "filter": "beyond what was asked for" if name == "quota" else name,
+                    "before": f"{before:,}",
+                    "after": f"{after:,}",
+                    "rejected": f"{before - after:,} ({(before - after) / max(before, 1):.0%})",
+                    "classes": ", ".join(f"{c} {n:,}" for c, n in classes.items() if c in wanted),
+                }
+            )
+    return rows
+
+
+def fidelity_tables(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One table for each fingerprint; figures of different ones never share a column.
+
+    Args:
+        records: `generator`, `seed` and `fidelity`, see `evaluation.findings.measure`.
+
+    Returns:
+        Tables with `title`, `generators`, `rows`, `missing`, `per_class`, `fingerprint`. An
+        encoder that was missing stands in the first table, with the reason.
+    """
+    parts = [{**f, "generator": r["generator"]} for r in records for f in r["fidelity"]]
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for part in (p for p in parts if "overall" in p):
+        key = tuple(str(part["fingerprint"].get(k)) for k in SHARED)
+        groups.setdefault(key, []).append(part)
+    tables = [_table(group) for group in groups.values()]
+    reasons = dict.fromkeys((p["name"], p["reason"]) for p in parts if "reason" in p)
+    if tables:
+        tables[0]["missing"] = [{"metric": name, "reason": reason} for name, reason in reasons]
+    return tables
+
+
+def _table(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    kinds = list(dict.fromkeys(g["generator"] for g in group))
+    of_kind = {k: [g for g in group if g["generator"] == k] for k in kinds}
+    mark = group[0]["fingerprint"]
+    words = [f"encoder {mark['encoder']} (weights {mark['weights']})", f"resize {mark['resize']}"]
+    words.append(f"reference: {mark['reference_split']} split, {mark['image_size']} px")
+    for kind, found in of_kind.items():
+        n = found[0]["fingerprint"]
+        words.append(f"{kind}: {n['n_synthetic']:,} synthetic against {n['n_reference']:,} reference cells")
+    classes = list(group[0]["per_class"])
+    return {
+        "title": f"Features of {mark['encoder']}",
+        "generators": kinds,
+        "rows": [
+            {
+                **_row({k: [g["overall"][m] for g in v] for k, v in of_kind.items()}),
+                "metric": _name(m, group[0]),
+                "better": better,
+            }
+            for m, (_, better) in MEASURES.items()
+        ],
+        "missing": [],
+        "per_class": [
+            {
+                **_row({k: [g["per_class"][c][m] for g in v] for k, v in of_kind.items()}),
+                "name": c,
+                "metric": _name(m, group[0]),
+            }
+            for c in classes
+            for m in MEASURES
+            if any("value" in g["per_class"][c][m] for g in group)
+        ],
+        "fingerprint": "; ".join(words),
+    }
+
+
+def _name(metric: str, part: Mapping[str, Any]) -> str:
+    """The Fréchet distance is called FID on Inception's features only."""
+    return str(part["name"]) if metric == "frechet" else MEASURES[metric][0]
+
+
+def _row(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Row:
+    """Each generator at the n of the floor, and the floor, as means over the generators' seeds."""
+    every = [entry for entries in found.values() for entry in entries]
+    return {
+        "floor": _cell([e.get("floor", e) for e in every]),
+        "columns": [_matched(entries) for entries in found.values()],
+    }
+
+
+def _cell(entries: Sequence[Mapping[str, Any]]) -> Row:
+    known = [e for e in entries if "value" in e]
+    if not known:
+        return {"value": "–", "interval": str(entries[0].get("reason", ""))}
+    value, low, high = (sum(float(e[k]) for e in known) / len(known) for k in ("value", "low", "high"))
+    return {"value": number(value), "interval": f"[{number(low)}, {number(high)}]"}
+
+
+def _matched(entries: Sequence[Mapping[str, Any]]) -> Row:
+    """A generator's figure at the floor's n; the figure of all its cells below it."""
+    known = [e for e in entries if "value" in e]
+    cell = _cell([e["matched"] for e in known] or entries)
+    if not known:
+        return cell
+    whole = sum(float(e["value"]) for e in known) / len(known)
+    return {
+        **cell,
+        "interval": f"{cell['interval']} all {known[0]['n_synthetic']:,} cells: {number(whole)}",
+    }
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent where it can be read without."""
+    if value != 0 and abs(value) < 0.001:
+        return f"{value:.1e}".replace("e-0", "e-")
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,0 +1,81 @@
+"""Class-conditional image generators behind one protocol: a GAN, a diffusion model, a control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from generators.diffusion import Diffusion, DiffusionSettings
+from generators.gan import Gan, GanSettings
+from generators.protocol import Generator, Monitor
+from generators.resample import Repeat, RepeatSettings
+from runtime.errors import InputError, suggest
+from runtime.rundir import read_json
+
+GeneratorSettings = Annotated[
+    GanSettings | DiffusionSettings | RepeatSettings, Field(discriminator="kind")
+]
+
+GENERATORS: dict[str, Any] = {
+    "gan": Gan,
+    "diffusion": Diffusion,
+    "repeat": Repeat,
+}
+
+__all__ = [
+    "GENERATORS",
+    "Diffusion",
+    "DiffusionSettings",
+    "Gan",
+    "GanSettings",
+    "Generator",
+    "GeneratorSettings",
+    "Monitor",
+    "Repeat",
+    "RepeatSettings",
+    "build",
+    "load",
+]
+
+
+def build(
+    settings: GanSettings | DiffusionSettings | RepeatSettings,
+    classes: tuple[str, ...],
+    image_size: int,
+    seed: int = 0,
+) -> Generator:
+    """A generator that has not been trained.
+
+    Args:
+        settings: Of one of `GENERATORS`.
+        classes: Class names.
+        image_size: Edge of the images in pixels.
+        seed: Of initialization and training.
+
+    Raises:
+        InputError: If the image size does not fit the generator.
+    """
+    made: Generator = GENERATORS[settings.kind](settings, tuple(classes), image_size, seed)
+    return made
+
+
+def load(folder: Path) -> Generator:
+    """Read a saved generator of any kind.
+
+    Args:
+        folder: Holds config.json and weights.safetensors; a training's own directory also does.
+
+    Raises:
+        InputError: If a file is missing or damaged, or the kind is unknown.
+    """
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    kind = read_json(folder / "config.json").get("kind")
+    if kind not in GENERATORS:
+        raise InputError(
+            f"{folder}: unknown kind of generator '{kind}'.{suggest(str(kind), GENERATORS)}"
+        )
+    loaded: Generator = GENERATORS[kind].load(folder)
+    return loaded

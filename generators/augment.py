@@ -1,0 +1,119 @@
+"""Augmentation of training tensors that a generator does not learn to reproduce.
+
+Flips and quarter turns are drawn uniformly from a group: for cells, which have no up or down, the
+augmented images are as real as the originals, so nothing leaks. The other transforms are used only
+in front of a discriminator, on real and generated images alike, with a probability below 0.8, at
+which the generator can still tell the unchanged distribution.
+
+Source:
+    Karras et al., arXiv:2006.06676, section 2 (when augmentation leaks); Zhao et al.,
+    arXiv:2006.10738 (differentiable augmentation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Symmetry = Literal["dihedral", "flips", "none"]
+LEAK_LIMIT = 0.8
+
+
+def dihedral(images: Tensor, draws: torch.Generator) -> Tensor:
+    """Each image under one of the eight flips and quarter turns, uniformly.
+
+    Args:
+        images: Shape (b, c, h, h), square.
+        draws: Source of randomness, on the CPU.
+    """
+    flipped = flips(images, draws)
+    return _where(_coins(images, draws), flipped.transpose(-1, -2), flipped)
+
+
+def flips(images: Tensor, draws: torch.Generator) -> Tensor:
+    """Each image under one of the four combinations of flips, uniformly; shape (b, c, h, w)."""
+    for axis in (-1, -2):
+        images = _where(_coins(images, draws), images.flip(axis), images)
+    return images
+
+
+def unchanged(images: Tensor, draws: torch.Generator) -> Tensor:
+    """The images as they are, e.g. X-rays, which have a left and a right."""
+    return images
+
+
+SYMMETRIES: dict[Symmetry, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "dihedral": dihedral,
+    "flips": flips,
+    "none": unchanged,
+}
+
+
+def differentiable(
+    images: Tensor, draws: torch.Generator, probability: float, symmetry: Symmetry
+) -> Tensor:
+    """What a discriminator sees: symmetry always, the other transforms with `probability` each.
+
+    Args:
+        images: In [-1, 1], shape (b, 3, h, w); gradients pass through.
+        draws: Source of randomness, on the CPU.
+        probability: In [0, 0.8); the chance of each transform for each image.
+        symmetry: Group whose every element keeps an image real.
+    """
+    assert 0 <= probability < LEAK_LIMIT, probability
+    images = SYMMETRIES[symmetry](images, draws)
+    for transform in (light, contrast, translation, cutout):
+        chosen = _coins(images, draws, probability)
+        images = _where(chosen, transform(images, draws), images)
+    return images
+
+
+def light(images: Tensor, draws: torch.Generator) -> Tensor:
+    """Brightness shifted by up to 10 % of the range."""
+    return images + _uniform(images, draws, 0.2)
+
+
+def contrast(images: Tensor, draws: torch.Generator) -> Tensor:
+    """Contrast about each image's mean scaled by 0.8 to 1.2."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (images - mean) * (1 + _uniform(images, draws, 0.2)) + mean
+
+
+def translation(images: Tensor, draws: torch.Generator) -> Tensor:
+    """Shift by up to an eighth of the edge, whole pixels, borders mirrored."""
+    edge = images.shape[-1]
+    reach = max(1, edge // 8)
+    padded = functional.pad(images, (reach,) * 4, mode="reflect")
+    rows = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=draws).to(images.device)
+    span = torch.arange(edge, device=images.device)
+    y, x = rows[:, :1] + span, rows[:, 1:] + span  # (b, h), (b, w)
+    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return padded[batch, channel, y[:, None, :, None], x[:, None, None, :]]
+
+
+def cutout(images: Tensor, draws: torch.Generator) -> Tensor:
+    """A square of a third of the edge set to mid gray."""
+    edge = images.shape[-1]
+    centers = torch.rand((len(images), 2), generator=draws).to(images.device) * edge
+    span = torch.arange(edge, device=images.device)
+    inside = [(span - centers[:, i : i + 1]).abs() < edge / 6 for i in (0, 1)]  # 2 × (b, edge)
+    hole = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]  # (b, 1, h, w)
+    return images.masked_fill(hole, 0.0)
+
+
+def _coins(images: Tensor, draws: torch.Generator, probability: float = 0.5) -> Tensor:
+    return (torch.rand(len(images), generator=draws) < probability).to(images.device)
+
+
+def _uniform(images: Tensor, draws: torch.Generator, reach: float) -> Tensor:
+    values = (torch.rand((len(images), 1, 1, 1), generator=draws) * 2 - 1) * reach
+    return values.to(images.device)
+
+
+def _where(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
+    return torch.where(chosen[:, None, None, None], changed, images)

@@ -1,0 +1,354 @@
+"""Class-conditional GAN: relativistic loss, two gradient penalties, no normalization.
+
+Two networks play: one makes images, the other scores how real they look. The score of a real image
+counts relative to that of a made one of the same class, which keeps the game from dropping modes,
+and penalties on the gradient of the score make it converge.
+
+Source:
+    Huang et al., "The GAN is dead; long live the GAN! A Modern GAN Baseline", arXiv:2501.05441
+    ("R3GAN" below).
+"""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from accelerate import Accelerator
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cells.cellset import CellSet
+from generators.augment import LEAK_LIMIT, differentiable
+from generators.networks import Critic, ImageMaker
+from generators.protocol import (
+    MODEL,
+    FitRecord,
+    Monitor,
+    as_tensor,
+    check_cells,
+    check_request,
+    describe,
+    finished,
+    load_model,
+    noise,
+    save_model,
+    to_bytes,
+)
+from generators.training import (
+    Ema,
+    Trainer,
+    TrainingSettings,
+    balanced_indices,
+    check_size,
+    learning_rate,
+    train,
+)
+from runtime.checkpoint import fit_state
+from runtime.config import validate
+from runtime.devices import pick_device
+from runtime.rundir import RunDir
+from runtime.seeds import seed_of, torch_generator
+
+KIND: Literal["gan"] = "gan"
+
+
+class GanSettings(TrainingSettings):
+    """Settings of the GAN.
+
+    Attributes:
+        channels: Width of both networks at each resolution, from the full one down.
+        layers: Residual blocks per resolution.
+        latent: Size of the latent and of the class embedding.
+        penalty: Weight γ of both gradient penalties at the start.
+        final_penalty: γ at the end; lowered along a cosine (R3GAN lowers it tenfold).
+        penalty_every: Steps between penalties, each then counted that many times.
+        diversity: Weight of the loss that keeps a class as varied as its training cells; 0: off.
+        transforms: Probability of each non-leaking transform in front of the critic.
+        critic_beta: Second-moment decay of Adam, for both networks.
+        sampling_batch: Images drawn together.
+    """
+
+    kind: Literal["gan"] = KIND
+    steps: int = Field(default=4000, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    channels: tuple[int, ...] = (32, 64, 128)
+    layers: int = Field(default=1, ge=1)
+    latent: int = Field(default=64, ge=1)
+    penalty: float = Field(default=1.0, gt=0)
+    final_penalty: float = Field(default=0.2, gt=0)
+    penalty_every: int = Field(default=4, ge=1)
+    diversity: float = Field(default=0.5, ge=0)
+    transforms: float = Field(default=0.3, ge=0, lt=LEAK_LIMIT)
+    critic_beta: float = Field(default=0.99, gt=0, lt=1)
+    sampling_batch: int = Field(default=64, ge=1)
+
+    @field_validator("channels")
+    @classmethod
+    def _deep(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if len(channels) < 2 or min(channels) < 1:
+            raise ValueError("channels must be two or more positive widths")
+        return channels
+
+
+def maker_loss(real: Tensor, made: Tensor) -> Tensor:
+    """Loss of the network that makes images: R3GAN equation 2, f(t) = -softplus(-t), descended.
+
+    Args:
+        real: Scores of real images, shape (b,).
+        made: Scores of made images of the same classes, shape (b,).
+    """
+    return functional.softplus(real - made).mean()
+
+
+def critic_loss(real: Tensor, made: Tensor) -> Tensor:
+    """Loss of the critic: the same game from the other side. Shapes (b,)."""
+    return functional.softplus(made - real).mean()
+
+
+def gradient_penalty(critic: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean squared norm of the score's gradient: R1 on real images, R2 on made ones.
+
+    Args:
+        critic: Maps (images, labels) to scores.
+        images: Shape (b, 3, h, w); treated as constants.
+        labels: int64, shape (b,).
+
+    Source:
+        R3GAN, equations 3 and 4 (γ/2 is applied by the caller).
+    """
+    images = images.detach().requires_grad_(True)
+    scores = critic(images, labels)
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def penalty_weight(step: int, settings: GanSettings) -> float:
+    """γ at a step: from the first value to the last along a cosine."""
+    left = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    return settings.final_penalty + left * (settings.penalty - settings.final_penalty)
+
+
+def pooled(images: Tensor) -> Tensor:
+    """A 4×4-averaged copy: form and color of a cell without its noise. Shape (b, 3, h/4, w/4)."""
+    return functional.avg_pool2d(images, 4)
+
+
+def class_spread(images: Tensor, labels: Tensor, pairs: int = 256) -> Tensor:
+    """Distance that three in four pairs of training cells of a class exceed.
+
+    The distance is the mean absolute difference of pooled images.
+
+    Args:
+        images: uint8, shape (n, 3, h, w).
+        labels: int64, shape (n,), every class present.
+        pairs: Random pairs per class.
+
+    Returns:
+        Shape (classes,), in units of [-1, 1] images, above zero.
+    """
+    spread = []
+    for label in range(int(labels.max()) + 1):
+        members = torch.nonzero(labels == label).flatten().cpu()
+        chosen = torch.randint(len(members), (2, pairs), generator=torch_generator("spread", label))
+        one, other = (pooled(images[members[rows]].float() / 127.5 - 1) for rows in chosen)
+        apart = (one - other).abs().mean(dim=(1, 2, 3))
+        spread.append(apart.quantile(0.25))
+    return torch.stack(spread).clamp_min(1e-3)
+
+
+def diversity_loss(one: Tensor, other: Tensor, spread: Tensor) -> Tensor:
+    """How much more alike two made images of a class are than two training cells of it.
+
+    Args:
+        one: Made images, shape (b, 3, h, w).
+        other: Images of the same classes from other latents.
+        spread: Least distance of each pair, shape (b,), from `class_spread`.
+
+    Returns:
+        0 where pairs differ as most training cells do, 1 where they are the same.
+
+    Source:
+        After mode seeking (Mao et al., arXiv:1903.05628), bounded by the training cells' own
+        spread, so that it has no say once that is reached.
+    """
+    distance = (pooled(one) - pooled(other)).abs().mean(dim=(1, 2, 3))
+    return functional.relu(1 - distance / spread).mean()
+
+
+@dataclass
+class Game:
+    """Both networks at play: each `play` is a move of the critic and one of the maker.
+
+    Every random draw is a function of (seed, step).
+    """
+
+    settings: GanSettings
+    seed: int
+    maker: nn.Module
+    critic: nn.Module
+    maker_adam: Any
+    critic_adam: Any
+    spread: Tensor
+    accelerator: Accelerator
+
+    def play(self, pixels: Tensor, labels: Tensor, number: int) -> dict[str, Tensor]:
+        """Do step `number` on uint8 images (b, 3, h, w) and labels (b,); returns the losses."""
+        for group in [*self.maker_adam.param_groups, *self.critic_adam.param_groups]:
+            group["lr"] = learning_rate(number, self.settings)
+        draws = torch_generator(self.seed, "game", number)
+        real = self._seen(pixels.float() / 127.5 - 1, draws)  # (b, 3, h, w)
+        critic_losses = self._move_critic(real, labels, draws, number)
+        return {**critic_losses, **self._move_maker(real, labels, draws)}
+
+    def _move_critic(
+        self, real: Tensor, labels: Tensor, draws: torch.Generator, number: int
+    ) -> dict[str, Tensor]:
+        with torch.no_grad():
+            made = self._seen(self.maker(self._latent(labels, draws), labels), draws)
+        both, twice = torch.cat([real, made]), labels.repeat(2)
+        loss = critic_loss(*self.critic(both, twice).chunk(2))
+        found = {"critic": loss.detach()}
+        every = self.settings.penalty_every
+        if number % every == 0:
+            # The mean over both halves times γ is γ/2 · R1 + γ/2 · R2.
+            penalty = gradient_penalty(self.critic, both, twice)
+            loss = loss + penalty_weight(number, self.settings) * every * penalty
+            found["penalty"] = penalty.detach()
+        self._descend(loss, self.critic_adam)
+        return found
+
+    def _move_maker(
+        self, real: Tensor, labels: Tensor, draws: torch.Generator
+    ) -> dict[str, Tensor]:
+        # The second half repeats the first half's classes, so that pairs differ in the latent only.
+        half = len(labels) // 2
+        real, labels = real[:half].repeat(2, 1, 1, 1), labels[:half].repeat(2)
+        made = self.maker(self._latent(labels, draws), labels)  # (2 · half, 3, h, w)
+        with torch.no_grad():
+            reference = self.critic(real, labels)
+        self.critic.requires_grad_(False)
+        loss = maker_loss(reference, self.critic(self._seen(made, draws), labels))
+        self.critic.requires_grad_(True)
+        alike = diversity_loss(made[:half], made[half:], self.spread[labels[:half]])
+        self._descend(loss + self.settings.diversity * alike, self.maker_adam)
+        return {"maker": loss.detach(), "alike": alike.detach()}
+
+    def _latent(self, labels: Tensor, draws: torch.Generator) -> Tensor:
+        shape = (len(labels), self.settings.latent)
+        return torch.randn(shape, generator=draws).to(labels.device)
+
+    def _seen(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """Images as the critic sees them."""
+        return differentiable(images, draws, self.settings.transforms, self.settings.augmentation)
+
+    def _descend(self, loss: Tensor, optimizer: Any) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        optimizer.step()
+
+
+class Gan:
+    """A conditional GAN; see `generators.protocol.Generator`.
+
+    Args:
+        settings: Networks, training and sampling.
+        classes: Class names.
+        image_size: Edge in pixels, divisible by 4.
+        seed: Of initialization and training.
+    """
+
+    def __init__(
+        self, settings: GanSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
+    ) -> None:
+        check_size(image_size, KIND, len(settings.channels) - 1)
+        self.settings = settings
+        self.classes = tuple(classes)
+        self.image_size = image_size
+        self.seed = seed
+        self.record: FitRecord | None = None
+        self.network = self._networks()[0].eval().to(pick_device())
+
+    def _networks(self) -> tuple[ImageMaker, Critic]:
+        """Both networks; their initial weights depend on the seed only."""
+        shape, settings = (
+            (len(self.classes), self.image_size, self.settings.channels),
+            self.settings,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed, "weights"))
+            return ImageMaker(*shape, settings.latent, settings.layers), Critic(
+                *shape, settings.layers
+            )
+
+    def fit(self, cells: CellSet, run: RunDir, monitor: Monitor | None = None) -> Self:
+        """Train on cells; see `generators.protocol.Generator.fit`."""
+        check_cells(self, cells)
+        self.record = FitRecord.of(cells)
+        identity = describe(self, KIND)
+        if finished(run.path / MODEL, identity):
+            self._restore(run.path / MODEL)
+            return self
+        train(self._trainer(cells), self, identity, run, monitor)
+        self.save(run.path / MODEL)
+        return self
+
+    def _trainer(self, cells: CellSet) -> Trainer:
+        settings, accelerator = self.settings, Accelerator()
+        images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
+        networks = self._networks()
+        self.network = deepcopy(networks[0]).to(accelerator.device)
+        ema = Ema(self.network, settings.ema_half_life)
+        adam = {"lr": settings.learning_rate, "betas": (0.0, settings.critic_beta)}
+        optimizers = [torch.optim.Adam(net.parameters(), **adam) for net in networks]
+        maker, critic, *prepared = accelerator.prepare(*networks, *optimizers)
+        spread = class_spread(images, labels)
+        game = Game(
+            settings, self.seed, maker, critic, prepared[0], prepared[1], spread, accelerator
+        )
+        host_labels = labels.cpu()
+
+        def step(number: int) -> dict[str, Tensor]:
+            index = balanced_indices(
+                host_labels, settings.batch, settings.balance, self.seed, number
+            ).to(images.device)
+            losses = game.play(images[index], labels[index], number)
+            ema.update(maker, number * settings.batch, settings.batch)
+            return losses
+
+        modules = {"maker": maker, "critic": critic, "ema": self.network}
+        return Trainer(modules, {"maker_adam": prepared[0], "critic_adam": prepared[1]}, step)
+
+    @torch.no_grad()
+    def sample(self, labels: Tensor, seeds: Tensor) -> Tensor:
+        """Draw images; see `generators.protocol.Generator.sample`."""
+        check_request(self, labels, seeds)
+        size, device = self.settings.sampling_batch, next(self.network.parameters()).device
+        drawn = [torch.zeros((0, 3, self.image_size, self.image_size), dtype=torch.uint8)]
+        for part, own in zip(labels.split(size), seeds.split(size), strict=True):
+            latent = noise(own, (self.settings.latent,)).to(device)
+            drawn.append(to_bytes(self.network(latent, part.to(device))))  # (b, 3, h, w)
+        return torch.cat(drawn)
+
+    def save(self, folder: Path) -> None:
+        """Write the model; see `generators.protocol.Generator.save`."""
+        save_model(self, KIND, self.network.state_dict(), folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a saved model; see `generators.protocol.Generator.load`."""
+        _, config, _ = load_model(folder, KIND)
+        settings = validate(GanSettings, config["settings"], str(folder / "config.json"))
+        made = cls(settings, tuple(config["classes"]), config["image_size"], config["seed"])
+        made._restore(folder)
+        return made
+
+    def _restore(self, folder: Path) -> None:
+        tensors, _, self.record = load_model(folder, KIND)
+        fit_state(self.network, tensors, folder)
+        self.network = self.network.eval().requires_grad_(False).to(pick_device())

@@ -1,0 +1,116 @@
+"""Quotas to synthetic cells, each with the record from which it can be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cells.cellset import CellSet
+from generators.protocol import Generator
+from runtime.errors import InputError, suggest
+from runtime.progress import progress
+from runtime.seeds import seed_of
+
+
+def synthesize(
+    generator: Generator,
+    quotas: Mapping[str, int],
+    seed: int,
+    generator_name: str,
+    split_digest: str,
+    batch: int = 256,
+) -> CellSet:
+    """Draw synthetic cells.
+
+    Args:
+        generator: Trained.
+        quotas: Cells per class; classes that are left out get none.
+        seed: Image i of a class is drawn with ``seed_of(seed, class, i)``, so a larger quota
+            begins with the images of a smaller one.
+        generator_name: Written into each record.
+        split_digest: Of the cells it was trained on; written into each record.
+        batch: Images between updates of the progress bar.
+
+    Returns:
+        Cells of origin "synthetic", in the order of the generator's classes.
+
+    Raises:
+        InputError: If a class is unknown or a quota negative.
+    """
+    wanted = _checked(generator, quotas)
+    labels = [
+        label for label, name in enumerate(generator.classes) for _ in range(wanted.get(name, 0))
+    ]
+    places = [i for name in generator.classes for i in range(wanted.get(name, 0))]
+    seeds = [seed_of(seed, generator.classes[k], i) for k, i in zip(labels, places, strict=True)]
+    pixels = _draw(
+        generator,
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(seeds, dtype=torch.int64),
+        batch,
+    )
+    common = _common(generator, generator_name, split_digest)
+    return CellSet.from_arrays(
+        pixels,
+        labels,
+        generator.classes,
+        names=[
+            f"{generator_name}/{generator.classes[k]}/{i:06d}"
+            for k, i in zip(labels, places, strict=True)
+        ],
+        origin="synthetic",
+        provenance=[{**common, "seed": each} for each in seeds],
+    )
+
+
+def remake(generator: Generator, record: Mapping[str, Any], name: str) -> NDArray[np.uint8]:
+    """Make one synthetic cell again.
+
+    Args:
+        generator: The one that drew it.
+        record: Its provenance.
+        name: Its class.
+
+    Returns:
+        uint8, shape (h, w, 3).
+    """
+    label = torch.tensor([generator.classes.index(name)])
+    return _hwc(generator.sample(label, torch.tensor([int(record["seed"])])))[0]
+
+
+def _checked(generator: Generator, quotas: Mapping[str, int]) -> Mapping[str, int]:
+    for name, count in quotas.items():
+        if name not in generator.classes:
+            raise InputError(
+                f"the generator has no class '{name}'.{suggest(name, generator.classes)} "
+                f"Its classes: {', '.join(generator.classes)}."
+            )
+        if count < 0:
+            raise InputError(f"counts.{name} is {count}; give 0 or more cells.")
+    return quotas
+
+
+def _draw(generator: Generator, labels: Tensor, seeds: Tensor, batch: int) -> NDArray[np.uint8]:
+    drawn = [np.zeros((0, generator.image_size, generator.image_size, 3), np.uint8)]
+    with progress(len(labels), "drawing cells") as bar:
+        for part, own in zip(labels.split(batch), seeds.split(batch), strict=True):
+            if len(part):
+                drawn.append(_hwc(generator.sample(part, own)))
+                bar.update(len(part))
+    return np.concatenate(drawn)
+
+
+def _hwc(images: Tensor) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
+
+
+def _common(generator: Generator, name: str, split_digest: str) -> dict[str, Any]:
+    """What all records of one synthesis share."""
+    common: dict[str, Any] = {"generator": name, "split_digest": split_digest}
+    guidance = getattr(generator.settings, "guidance", None)
+    return common if guidance is None else {**common, "guidance": guidance}

@@ -1,0 +1,293 @@
+"""What both trained generators schedule alike: batches, averages, checkpoints, grids, the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from pydantic import Field
+from torch import Tensor, nn
+
+from generators.augment import Symmetry
+from generators.protocol import Generator, Monitor, refuse_other
+from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
+from runtime.config import Settings
+from runtime.errors import InputError
+from runtime.progress import progress
+from runtime.rundir import RunDir, writing
+from runtime.seeds import seed_of, torch_generator
+
+MIN_SIZE = 8
+ZOOM_EDGE = 64  # grids are enlarged so that a cell has at least this many pixels
+
+
+class TrainingSettings(Settings):
+    """Settings that every trained generator has.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch: Images per step.
+        learning_rate: Peak, reached after `warmup` steps, then lowered along a cosine.
+        warmup: Steps of linear warm-up.
+        balance: 0 draws training cells as they come, 1 every class equally often, 0.5 in between
+            (class probability ∝ count^(1 - balance)).
+        augmentation: Symmetries under which a cell stays a real cell; "none" for X-rays.
+        ema_half_life: Half-life of the weight average, in images.
+        grid_every: Steps between sample grids (and monitor calls); 0 for the last only.
+        grid_columns: Images per class in a grid.
+        checkpoint_every: Steps between checkpoints.
+        log_every: Steps between lines of the log.
+    """
+
+    steps: int = Field(default=6000, ge=1)
+    batch: int = Field(default=32, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=50, ge=0)
+    balance: float = Field(default=0.75, ge=0, le=1)
+    augmentation: Symmetry = "dihedral"
+    ema_half_life: int = Field(default=2000, ge=1)
+    grid_every: int = Field(default=1000, ge=0)
+    grid_columns: int = Field(default=8, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=20, ge=1)
+
+
+def balanced_indices(labels: Tensor, batch: int, balance: float, seed: int, step: int) -> Tensor:
+    """Training cells of one step, with replacement.
+
+    Args:
+        labels: int64, shape (n,).
+        batch: Cells to draw.
+        balance: Class probability is proportional to count^(1 - balance).
+        seed: Of the run.
+        step: Its number; the same (seed, step) draws the same cells.
+
+    Returns:
+        int64, shape (batch,), indices into `labels`.
+    """
+    counts = torch.bincount(labels).double()
+    weights = counts[labels].pow(-balance)  # a class of n cells gets n · n^-balance
+    draws = torch_generator(seed, "batch", step)
+    return torch.multinomial(weights, batch, replacement=True, generator=draws)
+
+
+def learning_rate(step: int, settings: TrainingSettings) -> float:
+    """Linear warm-up, then a cosine to a fiftieth of the peak."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * (
+        0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done))))
+    )
+
+
+class Ema:
+    """Running average of a network's weights; buffers are copied.
+
+    Args:
+        average: The network that holds the average, with the same weights at the start.
+        half_life: In images.
+        ramp: The half-life is at most this share of the images seen, so that a short or young run
+            does not average over its random start.
+
+    Source:
+        Karras et al., arXiv:2206.00364, official schedule of the half-life.
+    """
+
+    def __init__(self, average: nn.Module, half_life: int, ramp: float = 0.1) -> None:
+        self.average = average.eval().requires_grad_(False)
+        self.half_life = half_life
+        self.ramp = ramp
+
+    def decay(self, images: int, batch: int) -> float:
+        """Share of the average that is kept by one step of `batch` images, `images` seen before."""
+        half_life = min(float(self.half_life), self.ramp * images)
+        return 0.5 ** (batch / max(half_life, 1e-8))
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, images: int, batch: int) -> None:
+        """Move the average toward the network."""
+        weight = 1 - self.decay(images, batch)
+        torch._foreach_lerp_(list(self.average.parameters()), list(network.parameters()), weight)
+        for kept, new in zip(self.average.buffers(), network.buffers(), strict=True):
+            kept.copy_(new)
+
+
+class Trainer:
+    """Networks and optimizers of a training in progress, with the step that advances them.
+
+    Args:
+        modules: Networks by name, the average included.
+        optimizers: Optimizers by name.
+        step: Does step number `step` and returns its losses.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        step: Callable[[int], dict[str, Tensor]],
+    ) -> None:
+        self.modules = modules
+        self.optimizers = optimizers
+        self.step = step
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a checkpoint needs, by name."""
+        found = {
+            f"{name}/{key}": value
+            for name, module in self.modules.items()
+            for key, value in module.state_dict().items()
+        }
+        for name, optimizer in self.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                for key, value in slots.items():
+                    found[f"{name}/{index}/{key}"] = torch.as_tensor(value)
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor], where: Path) -> None:
+        """Put back what `tensors` gave.
+
+        Raises:
+            InputError: If they are of other networks.
+        """
+        for name, module in self.modules.items():
+            fit_state(module, _under(tensors, name), where)
+        for name, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in _under(tensors, name).items():
+                index, slot = key.split("/")
+                state.setdefault(int(index), {})[slot] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def train(
+    trainer: Trainer,
+    generator: Generator,
+    identity: Mapping[str, Any],
+    run: RunDir,
+    monitor: Monitor | None = None,
+) -> None:
+    """Run the training loop from the newest checkpoint to the last step.
+
+    Args:
+        trainer: Networks, optimizers and the step.
+        generator: Draws the grids; its network is the average that the trainer updates.
+        identity: Names this fit; a checkpoint of another is refused.
+        run: Receives checkpoints/, samples/, log.jsonl and events/.
+        monitor: Its figures are logged at every grid.
+    """
+    settings: TrainingSettings = generator.settings
+    start = _resume(trainer, identity, run)
+    started, losses = time.monotonic(), []
+    with progress(settings.steps, f"training {identity['kind']}", start) as bar:
+        for step in range(start, settings.steps):
+            losses.append(trainer.step(step))
+            done = step + 1
+            bar.update(1)
+            if done % settings.log_every == 0 or done == settings.steps:
+                means = _means(losses)
+                losses = []
+                bar.set_postfix({name: f"{value:.3g}" for name, value in means.items()})
+                speed = settings.batch * (done - start) / (time.monotonic() - started)
+                run.scalars(done, **means, images_per_second=speed)
+            if grid_due(done, settings):
+                write_grid(
+                    generator, run.path / "samples" / f"step-{done:06d}.png", settings.grid_columns
+                )
+                if monitor is not None:
+                    run.scalars(
+                        done, **{f"monitor/{k}": v for k, v in monitor(done, generator).items()}
+                    )
+            if done % settings.checkpoint_every == 0 and done < settings.steps:
+                save_checkpoint(
+                    run.path / "checkpoints", done, trainer.tensors(), {"identity": dict(identity)}
+                )
+
+
+def grid_due(done: int, settings: TrainingSettings) -> bool:
+    """A first grid early on, so that a person sees within a minute that it learns."""
+    if done == settings.steps or settings.grid_every == 0:
+        return done == settings.steps
+    return done % settings.grid_every == 0 or done == min(100, settings.grid_every)
+
+
+def _resume(trainer: Trainer, identity: Mapping[str, Any], run: RunDir) -> int:
+    folder = run.path / "checkpoints"
+    found = load_checkpoint(folder)
+    if found is None:
+        return 0
+    refuse_other(found.state["identity"], identity, folder)
+    trainer.restore(found.tensors, folder)
+    return found.step
+
+
+def _means(losses: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Mean of each loss over the steps that report it."""
+    names = dict.fromkeys(name for step in losses for name in step)
+    return {
+        name: float(torch.stack([step[name] for step in losses if name in step]).mean())
+        for name in names
+    }
+
+
+def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {
+        key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}/")
+    }
+
+
+def write_grid(generator: Generator, path: Path, columns: int) -> None:
+    """Draw a grid of samples: a row per class, its name at the left, the same seeds each time."""
+    count = len(generator.classes)
+    labels = torch.arange(count).repeat_interleave(columns)
+    seeds = torch.tensor([seed_of(generator.seed, "grid", i) for i in range(len(labels))])
+    images = generator.sample(labels, seeds).permute(0, 2, 3, 1).numpy()  # (n, h, w, 3)
+    with writing(path) as aside:
+        labelled_grid(images.reshape(count, columns, *images.shape[1:]), generator.classes).save(
+            aside
+        )
+
+
+def labelled_grid(images: np.ndarray, names: tuple[str, ...]) -> Image.Image:
+    """Rows of images with a name at the left of each.
+
+    Args:
+        images: uint8, shape (rows, columns, h, w, 3).
+        names: One per row.
+    """
+    rows, columns, height, width, _ = images.shape
+    zoom = max(1, -(-ZOOM_EDGE // width))
+    font = ImageFont.load_default(size=16)
+    margin = int(max(font.getlength(name) for name in names)) + 16
+    tiles = images.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    sheet = Image.fromarray(tiles).resize(
+        (columns * width * zoom, rows * height * zoom), Image.Resampling.NEAREST
+    )
+    page = Image.new("RGB", (margin + sheet.width, sheet.height), "white")
+    page.paste(sheet, (margin, 0))
+    pen = ImageDraw.Draw(page)
+    for row, name in enumerate(names):
+        pen.text((8, (row + 0.5) * height * zoom), name, fill="black", font=font, anchor="lm")
+    return page
+
+
+def check_size(image_size: int, kind: Literal["gan", "diffusion"], halvings: int = 2) -> None:
+    """Refuse sizes that cannot be halved as often as the network does.
+
+    Raises:
+        InputError: If `image_size` is below 8 or not divisible by 2^halvings (4 at the least).
+    """
+    unit = 2 ** max(2, halvings)
+    if image_size < MIN_SIZE or image_size % unit:
+        fits = max(MIN_SIZE, round(image_size / unit) * unit)
+        raise InputError(
+            f"image_size {image_size} does not fit generator '{kind}': it must be divisible by "
+            f"{unit} and at least {MIN_SIZE}; set data.image_size, e.g. to {fits}."
+        )

@@ -1,0 +1,96 @@
+"""Score a folder of synthetic images against folders of real ones, whoever made them."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from evaluation.scorecard import tables, to_markdown
+from evaluation.suite import EvaluateSettings, evaluate_folders
+from runtime.command import run_command, split_arguments, take, take_required
+from runtime.config import load_config, to_dict
+from runtime.errors import InputError
+from runtime.rundir import read_json, write_json, write_text
+
+EXAMPLES = """
+folders: <class>/*.png, split folders of them, a flat folder, or a set that rarecell saved.
+Images of any size are brought to image_size (default: that of the synthetic ones).
+
+examples:
+  # real training cells, unseen real cells, and a small CNN fitted on the training cells
+  python scripts/evaluate.py real=cells/train synthetic=made holdout=cells/test \\
+      encoder.kind=domain out=scores.json
+  # any ONNX encoder; without a holdout the share of copies cannot be calibrated
+  python scripts/evaluate.py real=cells synthetic=made encoder.kind=onnx \\
+      encoder.path=encoder.onnx out=scores.json
+  # the FID proper, with torch-fidelity's weights
+  python scripts/evaluate.py real=cells synthetic=made encoder.kind=inception out=scores.json
+
+Beside FILE.json lies FILE.md, the same as tables.
+"""
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Read, score, write, show."""
+    paths, overrides = split_arguments(arguments.words)
+    out, overrides = take_required(overrides, "out", "scores.json")
+    overwrite, overrides = take(overrides, "overwrite")
+    settings = load_config(EvaluateSettings, _config(paths), overrides)
+    file = _free(Path(out), settings, overwrite == "true")
+    result = evaluate_folders(settings)
+    write_json(file, result)
+    write_text(file.with_suffix(".md"), to_markdown(result))
+    _show(result, file)
+
+
+def _config(paths: list[Path]) -> Path | None:
+    if len(paths) > 1:
+        raise InputError(f"{paths[1]}: one config file at most; folders are given as real=DIR.")
+    return paths[0] if paths else None
+
+
+def _free(file: Path, settings: EvaluateSettings, overwrite: bool) -> Path:
+    """The file, unless it holds the result of another config."""
+    if file.suffix != ".json":
+        raise InputError(f"out={file}: name a file that ends in .json.")
+    if not overwrite and file.exists():
+        found = read_json(file)
+        found = found.get("config", {}) if isinstance(found, dict) else {}
+        for key, value in to_dict(settings).items():
+            if found.get(key) != value:
+                raise InputError(
+                    f"{file} holds a result with another '{key}'; choose another out=, or add "
+                    "overwrite=true."
+                )
+    if not overwrite and not file.exists() and file.with_suffix(".md").exists():
+        raise InputError(
+            f"{file.with_suffix('.md')} exists; choose another out=, or add overwrite=true."
+        )
+    return file
+
+
+def _show(result: dict[str, object], file: Path) -> None:
+    console = Console()
+    for title, header, rows in tables(result):
+        table = Table(*header, title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(f"written: {file} and {file.with_suffix('.md')}", soft_wrap=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("words", nargs="*", metavar="[CONFIG] key=value", help="see below")
+    return command
+
+
+if __name__ == "__main__":
+    run_command(main, parser())

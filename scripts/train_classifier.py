@@ -1,0 +1,131 @@
+"""Train one classifier on real cells, and on synthetic ones beside them; score it on real ones.
+
+    python scripts/train_classifier.py CONFIG out=DIR [synthetic=DIR] [key=value ...]
+
+Writes weights.safetensors and config.json (the classifier: Classifier.load reads it back),
+scores.json (on val and test) and log.jsonl. A finished classifier in out= is recognised; one that
+was stopped half-way is trained again from the start.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from cells.cellset import CellSet
+from cells.sources import DataSettings, load
+from cells.split import Split, SplitSettings, divide
+from classifiers.training import Classifier, ClassifierSettings
+from evaluation.gain import METRICS, scores
+from runtime.command import run_command, split_arguments, take, take_required
+from runtime.config import Settings, load_config, to_dict
+from runtime.errors import InputError
+from runtime.rundir import RunDir, read_json, write_json
+
+
+class TrainClassifierSettings(Settings):
+    """What to train, on what.
+
+    Attributes:
+        data: Where the real cells come from.
+        split: How they are divided.
+        classifier: The network and its training.
+        seed: Decides weights, batches and augmentation.
+        rare: Classes whose mean recall is of interest; none: the one with the fewest cells.
+        synthetic: Folder of a set that synthesize wrote; its cells join the training cells.
+    """
+
+    data: DataSettings
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
+    seed: int = 0
+    rare: tuple[str, ...] = ()
+    synthetic: Path | None = None
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train, score and save the classifier that the arguments describe."""
+    paths, overrides = split_arguments(arguments.words)
+    out, overrides = take_required(overrides, "out", "results/classifier")
+    if len(paths) != 1:
+        raise InputError(f"give one config, e.g. configs/classifier_pbc.yaml, not {len(paths)}.")
+    settings = load_config(TrainClassifierSettings, paths[0], overrides)
+    split = divide(load(settings.data), settings.split)
+    train = with_synthetic(split.train, settings.synthetic)
+    with RunDir(Path(out), to_dict(settings)) as run:
+        if is_done(run.path, train, split):
+            print(f"{out}: this classifier is trained already; nothing to do.")
+        else:
+            train_and_score(settings, train, split, run)
+        found = read_json(run.path / "scores.json")["test"]
+    print(", ".join(f"{name} {found[key]:.3f}" for key, name in METRICS.items()) + " on test cells")
+    print(f"classifier: {out}")
+
+
+def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
+    """The training cells, and those of a saved set whose cells are all synthetic."""
+    if folder is None:
+        return train
+    added = CellSet.load(folder)
+    if not added.is_synthetic.all():
+        raise InputError(
+            f"{folder}: holds cells that are not synthetic; real ones belong into data, where they "
+            "are split."
+        )
+    try:
+        return train + added
+    except InputError as error:
+        raise InputError(f"synthetic={folder}: {error}") from None
+
+
+def is_done(out: Path, train: CellSet, split: Split) -> bool:
+    """True if `out` holds a classifier of these very cells; one of others there is an error."""
+    if not (out / "scores.json").is_file():
+        return False
+    before = read_json(out / "scores.json")
+    if (before["trained_on"], before["split_digest"]) != (train.digest, split.digest):
+        raise InputError(
+            f"{out}: holds a classifier of the same config, but of images that have changed since; "
+            "choose another out=."
+        )
+    Classifier.load(out)  # or it says what is wrong with the files
+    return True
+
+
+def train_and_score(
+    settings: TrainClassifierSettings, train: CellSet, split: Split, run: RunDir
+) -> None:
+    """Train; then write the classifier and, last, its scores."""
+    classifier = Classifier(train.classes, settings.classifier)
+    classifier.fit(train, seed=settings.seed, val=split.val)
+    for row in classifier.history:
+        run.log(**row)
+    classifier.save(run.path)
+    rare = settings.rare or (min(split.train.counts, key=lambda name: split.train.counts[name]),)
+    found: dict[str, Any] = {
+        side: scores(cells.labels, classifier.probabilities(cells), train.classes, rare)
+        for side, cells in (("val", split.val), ("test", split.test))
+    }
+    found |= {"rare": list(rare), "train_counts": train.counts}
+    found |= {"trained_on": train.digest, "split_digest": split.digest}
+    write_json(run.path / "scores.json", found)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "words",
+        nargs="+",
+        metavar="CONFIG | key=value",
+        help="a YAML such as configs/classifier_pbc.yaml; out=DIR; synthetic=DIR, a set that "
+        "synthesize wrote; and any key of the config, e.g. classifier.network=fast seed=1",
+    )
+    return made
+
+
+if __name__ == "__main__":
+    run_command(main, parser())

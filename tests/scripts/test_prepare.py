@@ -1,0 +1,146 @@
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from cells.sources import SplitFolderData, load
+from cells.split import SplitSettings, divide
+
+Prepare = Callable[..., tuple[int, str, str]]
+SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare.py"
+
+
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prepare:
+    """Run the script with some words: exit code, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["prepare.py", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two classes, a duplicate, and a label conflict; a class name that HTML must escape."""
+    rng = np.random.default_rng(0)
+    for name, count in (("a<b", 12), ("rare", 6)):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "tree" / name / f"{i}.png")
+    root = tmp_path / "tree"
+    (root / "a<b" / "copy.png").write_bytes((root / "a<b" / "0.png").read_bytes())
+    (root / "rare" / "conflict.png").write_bytes((root / "a<b" / "1.png").read_bytes())
+    return root
+
+
+def test_help_explains_it(prepare: Prepare) -> None:
+    code, out, _ = prepare("--help")
+    assert code == 0
+    assert "source=pbc" in out and "out=DIR" in out
+
+
+def test_its_output_is_the_next_commands_input(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, said, err = prepare("source=folder", f"root={tree}", f"out={out}", "image_size=16")
+    assert code == 0, err
+    assert "20 cells of 2 classes" in said
+    facts = json.loads((out / "audit.json").read_text())
+    split = divide(load(SplitFolderData(root=out, image_size=16)), SplitSettings())
+    assert split.digest == facts["split_digest"]
+    assert split.train.counts == {name: row["train"] for name, row in facts["counts"].items()}
+    assert len(ImageFolder(str(out / "train"))) == len(split.train)
+
+
+def test_the_audit_finds_what_is_there(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare("source=folder", f"root={tree}", f"out={out}", "image_size=16")
+    facts = json.loads((out / "audit.json").read_text())
+    assert facts["source_sizes"] == {"20×20": 20}
+    assert sum(sum(row.values()) for row in facts["counts"].values()) == 20
+    counts = [row["train"] for row in facts["counts"].values()]
+    assert facts["imbalance_factor"] == pytest.approx(max(counts) / min(counts), abs=0.01)
+    assert [found["names"] for found in facts["duplicates"]] == [["a<b/0.png", "a<b/copy.png"]]
+    (conflict,) = facts["label_conflicts"]
+    assert conflict["labels"] == ["a<b", "rare"]
+    assert len(set(conflict["splits"])) == 1, "equal images are on one side"
+    html = (out / "audit.html").read_text()
+    assert "a&lt;b" in html and "a<b" not in html
+    assert facts["split_digest"] in html and "data:image/png;base64," in html
+
+
+def test_phantoms_are_said_to_be_phantoms(prepare: Prepare, tmp_path: Path) -> None:
+    words = ["image_size=16", "counts={lobed: 4, round: 4}", "val_per_class=2", "test_per_class=2"]
+    code, _, err = prepare("source=phantom", f"out={tmp_path / 'out'}", *words)
+    assert code == 0, err
+    assert "not cells" in (tmp_path / "out" / "audit.html").read_text()
+
+
+def times(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"}
+
+
+def test_again_does_nothing_and_another_config_is_refused(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["source=folder", f"root={tree}", f"out={out}", "image_size=16"]
+    prepare(*words)
+    before = times(out)
+    code, said, _ = prepare(*words)
+    assert code == 0 and "nothing to do" in said
+    code, _, err = prepare(*words, "split.seed=1")
+    assert code == 2 and "split.seed" in err
+    (tree / "rare" / "5.png").unlink()
+    code, _, err = prepare(*words)
+    assert code == 2 and "have changed" in err
+    assert times(out) == before
+
+
+def test_an_interrupted_run_is_finished(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["source=folder", f"root={tree}", f"out={out}", "image_size=16"]
+    prepare(*words)
+    facts = (out / "audit.json").read_text()
+    (out / "audit.json").unlink()
+    (out / "val" / "metadata.jsonl").unlink()
+    assert prepare(*words)[0] == 0
+    assert (out / "audit.json").read_text() == facts
+    assert (out / "val" / "metadata.jsonl").is_file()
+
+
+def test_foreign_files_are_not_overwritten(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    code, _, err = prepare("source=folder", f"root={tree}", f"out={tmp_path / 'out'}")
+    assert code == 2 and "holds other files" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["source=folder", "root=x"], "'out='"),
+        (["out=x"], "'source='"),
+        (["source=pbx", "root=x", "out=y"], "pbx"),
+        (["source=folder", "rot=x", "out=y"], "data.ro"),
+        (["source=folder", "root=nowhere", "out=y"], "nowhere: no such folder"),
+        (["source=folder", "root=x", "out=y", "split.fractions=[1,0,0]"], "split.fractions"),
+    ],
+)
+def test_bad_input_is_one_sentence(prepare: Prepare, words: list[str], message: str) -> None:
+    code, _, err = prepare(*words)
+    assert code == 2
+    assert err.startswith("error: ") and message in err
+    assert "Traceback" not in err and err.count("\n") == 1
