@@ -78,9 +78,7 @@ def trial(
         recipe = settings.classifier.model_copy(update=STRATEGIES[name].training)
         net = Classifier(split.train.classes, recipe)
         net.fit(split.train, seed=seed, description=f"{name} seed {seed}")
-        found = scores(
-            split.test.labels, net.probabilities(split.test), net.classes, settings.rare
-        )
+        found = scores(split.test.labels, net.probabilities(split.test), net.classes, settings.rare)
         write_json(path, {**found, "seconds": round(time.monotonic() - begun, 1)})
     found = read_json(path)
     print(f"{name} seed {seed}: {found['balanced_accuracy']:.3f} in {found['seconds']:.0f} s")

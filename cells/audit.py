@@ -47,9 +47,7 @@ def audit(cells: CellSet, split: Split, data: DataSettings) -> dict[str, Any]:
         "groups": len(set(cells.groups)),
         "image_size": cells.image_size,
         "source_sizes": _source_sizes(cells, data),
-        "counts": {
-            name: {side: parts[side].counts[name] for side in SIDES} for name in cells.classes
-        },
+        "counts": {name: {side: parts[side].counts[name] for side in SIDES} for name in cells.classes},
         "imbalance_factor": round(max(train) / min(train), 2),
         "duplicates": [found for found in duplicates if len(set(found["labels"])) == 1],
         "label_conflicts": [found for found in duplicates if len(set(found["labels"])) > 1],

@@ -18,11 +18,9 @@ class BalanceSettings(Settings):
             class gets.
     """
 
-    to: (
-        Literal["fill"]
-        | Annotated[float, Field(gt=0, le=1)]
-        | dict[str, Annotated[int, Field(ge=0)]]
-    ) = "fill"
+    to: Literal["fill"] | Annotated[float, Field(gt=0, le=1)] | dict[str, Annotated[int, Field(ge=0)]] = (
+        "fill"
+    )
 
 
 def quotas(cells: CellSet, settings: BalanceSettings) -> dict[str, int]:

@@ -101,9 +101,7 @@ def texture(size: int, rng: np.random.Generator, knots: int) -> Field:
 # ---------------------------------------------------------------- camera
 
 
-def expose(
-    light: Field, size: int, blur: float, noise: float, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def expose(light: Field, size: int, blur: float, noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Blur, sample down to pixels, add the sensor's noise.
 
     Args:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     import albumentations
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-PACK_FORMAT = (
-    1  # raise it when decoding or fitting changes: cached packs of another number are not read
-)
+PACK_FORMAT = 1  # raise it when decoding or fitting changes: cached packs of another number are not read
 # What Pillow's decoders raise on a damaged file.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 BRIGHTNESS = 0.10
@@ -58,8 +56,7 @@ def decode(path: Path) -> NDArray[np.uint8]:
     except DAMAGED as error:
         reason = " ".join(str(error).replace(str(path), "").split()).strip("'\" ")
         raise InputError(
-            f"{path}: not a readable image ({reason or type(error).__name__}); "
-            "restore or remove it."
+            f"{path}: not a readable image ({reason or type(error).__name__}); restore or remove it."
         ) from None
 
 
@@ -90,9 +87,7 @@ def fit_square(image: NDArray[np.uint8], size: int, crop: int | None = None) -> 
     height, width = image.shape[:2]
     edge = crop if crop is not None else min(height, width)
     if edge > min(height, width):
-        raise InputError(
-            f"crop = {edge} is larger than an image of {width}×{height} px; lower crop."
-        )
+        raise InputError(f"crop = {edge} is larger than an image of {width}×{height} px; lower crop.")
     top, left = (height - edge) // 2, (width - edge) // 2
     square = np.ascontiguousarray(image[top : top + edge, left : left + edge])
     if edge == size:
@@ -143,9 +138,7 @@ def _pack_key(paths: Sequence[Path], size: int, crop: int | None) -> str:
         try:
             total.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be read ({error.strerror}); restore or remove it."
-            ) from None
+            raise InputError(f"{path}: cannot be read ({error.strerror}); restore or remove it.") from None
     return total.hexdigest()[:32]
 
 
@@ -323,7 +316,5 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 def find_images(folder: Path) -> list[Path]:
     """Image files directly in a folder, by name; hidden files are passed over (PBC ships one)."""
     return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )

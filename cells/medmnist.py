@@ -71,9 +71,7 @@ def _medmnist_file(settings: MedmnistData) -> Path:
     if settings.name.endswith(".npz"):
         path = Path(settings.name)
         if not path.is_file():
-            raise InputError(
-                f"{path}: no such file; set data.name to an .npz file or a set's name."
-            )
+            raise InputError(f"{path}: no such file; set data.name to an .npz file or a set's name.")
         return path
     info = _medmnist_info()
     flat = [name for name in info if not name.endswith("3d")]
@@ -131,17 +129,13 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     for side in SIDES:
         images, labels = arrays.get(f"{side}_images"), arrays.get(f"{side}_labels")
         if images is not None and (labels is None or len(images) != len(labels) or not len(labels)):
-            raise InputError(
-                f"{path}: {side}_images and {side}_labels differ in length or are empty."
-            )
+            raise InputError(f"{path}: {side}_images and {side}_labels differ in length or are empty.")
     return arrays
 
 
 def _labels(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
     if labels.size != len(labels) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"{path}: has several labels an image; rarecell needs exactly one class each."
-        )
+        raise InputError(f"{path}: has several labels an image; rarecell needs exactly one class each.")
     return labels.reshape(-1).astype(np.int64)
 
 
@@ -154,22 +148,14 @@ def _medmnist_classes(settings: MedmnistData, path: Path, highest: int) -> tuple
     else:
         names = tuple(f"class {i}" for i in range(highest + 1))
     if len(names) <= highest:
-        raise InputError(
-            f"data.classes: names {len(names)} classes, but {path} has label {highest}."
-        )
+        raise InputError(f"data.classes: names {len(names)} classes, but {path} has label {highest}.")
     return names
 
 
 def _as_rgb(images: NDArray[Any], size: int, path: Path) -> NDArray[np.uint8]:
     """Grey or RGB images of any size to uint8 (n, size, size, 3)."""
-    if (
-        images.dtype != np.uint8
-        or images.ndim not in (3, 4)
-        or images.shape[3:] not in ((), (1,), (3,))
-    ):
-        raise InputError(
-            f"{path}: holds {images.dtype} {images.shape}, not 2D grey or RGB uint8 images."
-        )
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
+        raise InputError(f"{path}: holds {images.dtype} {images.shape}, not 2D grey or RGB uint8 images.")
     if images.ndim == 3:
         images = images[..., None]
     if images.shape[3] == 1:

@@ -207,9 +207,7 @@ DEFAULT_COUNTS: dict[str, int] = {
 # ---------------------------------------------------------------- what lies on the plane
 
 
-def _red_cells(
-    plane: Field, size: int, rng: np.random.Generator, scale: float, clear: float
-) -> None:
+def _red_cells(plane: Field, size: int, rng: np.random.Generator, scale: float, clear: float) -> None:
     """Add pink discs with a pale center, and now and then a platelet, around the cell."""
     for _ in range(int(rng.integers(3, 8))):
         radius = scale * rng.uniform(0.145, 0.185)
@@ -270,9 +268,7 @@ def _granules(
     return strength.astype(np.float32)[:, None, None] * shape
 
 
-def _white_cell(
-    plane: Field, kind: Kind, size: int, rng: np.random.Generator, scale: float
-) -> None:
+def _white_cell(plane: Field, kind: Kind, size: int, rng: np.random.Generator, scale: float) -> None:
     """Put the cell over what is there; `plane` is the thickness of each stain, (3, n, n)."""
     radius, middle = scale * rng.uniform(*kind.radius), rng.uniform(-0.05, 0.05, size=2)
     u, v = _cell_axes(size, rng, radius, middle, kind.irregular)
@@ -369,7 +365,7 @@ def phantoms(counts: Mapping[str, int], size: int, seed: int, split: str = "") -
     pixels = np.empty((len(keys), size, size, 3), dtype=np.uint8)
     for row, (label, i) in enumerate(keys):
         pixels[row] = draw(label, seed_of(seed, split, CLASSES[label], i), size)
-    names = [f"phantom_{split}_{i:05d}" if split else f"phantom_{i:05d}" for _, i in keys]
+    names = [f"{CLASSES[label]}/phantom_{split or 'cell'}_{i:05d}" for label, i in keys]
     return CellSet.from_arrays(
         pixels,
         np.array([label for label, _ in keys], dtype=np.int64),

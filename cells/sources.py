@@ -44,9 +44,7 @@ class PhantomData(Settings):
 
     kind: Literal["phantom"] = "phantom"
     image_size: Size = 32
-    counts: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        default_factory=lambda: dict(DEFAULT_COUNTS)
-    )
+    counts: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: dict(DEFAULT_COUNTS))
     val_per_class: Annotated[int, Field(ge=1)] = 40
     test_per_class: Annotated[int, Field(ge=1)] = 100
     seed: int = 0
@@ -155,9 +153,7 @@ def load(settings: DataSettings) -> CellSet:
         case FolderData():
             cells = _load_folder(settings)
     if len(cells.classes) < 2:
-        raise InputError(
-            f"data: {settings.kind} gives {len(cells.classes)} class(es); give two or more."
-        )
+        raise InputError(f"data: {settings.kind} gives {len(cells.classes)} class(es); give two or more.")
     return cells
 
 
@@ -165,17 +161,14 @@ def _load_phantom(settings: PhantomData) -> CellSet:
     names = [name for name, count in settings.counts.items() if count]
     for name in names:
         if settings.counts[name] == 1:
-            raise InputError(
-                f"data.counts.{name} = 1: one image cannot be learned from; give more or 0."
-            )
+            raise InputError(f"data.counts.{name} = 1: one image cannot be learned from; give more or 0.")
     per_split = {
         "train": settings.counts,
         "val": dict.fromkeys(names, settings.val_per_class),
         "test": dict.fromkeys(names, settings.test_per_class),
     }
     train, val, test = (
-        phantoms(counts, settings.image_size, settings.seed, split=side)
-        for side, counts in per_split.items()
+        phantoms(counts, settings.image_size, settings.seed, split=side) for side, counts in per_split.items()
     )
     return _only_classes(train + val + test, names)
 
@@ -255,9 +248,7 @@ def _class_folders(
         known: The classes of train, when another side is read; others there are an error.
     """
     _existing(root)
-    present = sorted(
-        path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    present = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not present:
         raise InputError(f"{root}: has no class folders; expected {root}/<class>/<image>.")
     for name in asked or ():
@@ -265,9 +256,7 @@ def _class_folders(
             raise InputError(f"data.classes: {root} has no class '{name}'.{suggest(name, present)}")
     for name in present:
         if known is not None and not asked and name not in known:
-            raise InputError(
-                f"{root / name}: unknown class, train has no '{name}'.{suggest(name, known)}"
-            )
+            raise InputError(f"{root / name}: unknown class, train has no '{name}'.{suggest(name, known)}")
     return tuple(asked or _saved_order(root, present))
 
 
@@ -296,18 +285,14 @@ def _metadata(root: Path) -> dict[str, dict[str, Any]]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
         records = {str(row["file_name"]): dict(row) for row in rows}
     except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path}: not one JSON object with a file_name a line; mend or remove it."
-        ) from None
+        raise InputError(f"{path}: not one JSON object with a file_name a line; mend or remove it.") from None
     for name, row in records.items():
         if row.get("origin", "real") not in ORIGINS:
             raise InputError(f"{path}: {name} has origin '{row['origin']}'.{suggest('', ORIGINS)}")
     return records
 
 
-def _check_counts(
-    found: Sequence[_Found], classes: Sequence[str], root: Path, at_least: int = 2
-) -> None:
+def _check_counts(found: Sequence[_Found], classes: Sequence[str], root: Path, at_least: int = 2) -> None:
     labels = [item.label for item in found]
     for name in classes:
         count = labels.count(name)
@@ -315,8 +300,7 @@ def _check_counts(
             raise InputError(f"{root / name}: has no images; add some or remove the class.")
         if count < at_least:
             raise InputError(
-                f"{root / name}: has one image, and one cannot be learned from; "
-                "add more or remove the class."
+                f"{root / name}: has one image, and one cannot be learned from; add more or remove the class."
             )
 
 
@@ -330,9 +314,7 @@ def _read(found: Sequence[_Found], classes: tuple[str, ...], settings: FolderDat
         classes,
         names=names,
         groups=[
-            str(
-                item.record.get("group") or _group(f"{item.label}/{item.path.name}", settings, name)
-            )
+            str(item.record.get("group") or _group(f"{item.label}/{item.path.name}", settings, name))
             for item, name in zip(found, names, strict=True)
         ],
         splits=[item.split for item in found],
@@ -351,7 +333,5 @@ def _group(inner: str, settings: FolderData, name: str) -> str:
         return name
     match = re.search(settings.group, inner)
     if match is None or not match.group(1):
-        raise InputError(
-            f"{settings.root / name}: data.group={settings.group!r} does not match it."
-        )
+        raise InputError(f"{settings.root / name}: data.group={settings.group!r} does not match it.")
     return match.group(1)

@@ -119,8 +119,7 @@ def _check_premade(cells: CellSet) -> None:
     for name, side in zip(cells.names, cells.splits, strict=True):
         if side not in SIDES:
             raise InputError(
-                f"{name}: split '{side}' is not one of train, val, test; "
-                "say it for every cell or for none."
+                f"{name}: split '{side}' is not one of train, val, test; say it for every cell or for none."
             )
     for side in ("train", "test"):
         if side not in cells.splits:
@@ -187,18 +186,14 @@ def _assign(
     return sides
 
 
-def _targets(
-    cells: CellSet, rows: NDArray[np.int64], fractions: list[float]
-) -> NDArray[np.float64]:
+def _targets(cells: CellSet, rows: NDArray[np.int64], fractions: list[float]) -> NDArray[np.float64]:
     """Cells per side and class: shares rounded, at least one on each of the later sides."""
     counts = np.bincount(cells.labels[rows], minlength=len(cells.classes))
     later = [np.maximum(1, np.round(share * counts)) for share in fractions[1:]]
     return np.stack([np.maximum(counts - sum(later), 0), *later]).astype(np.float64)
 
 
-def _carve_val(
-    cells: CellSet, sides: NDArray[np.object_], settings: SplitSettings
-) -> NDArray[np.object_]:
+def _carve_val(cells: CellSet, sides: NDArray[np.object_], settings: SplitSettings) -> NDArray[np.object_]:
     """Take val out of the real cells of train, as a share of train and val."""
     train, val, _ = settings.fractions
     rows = np.flatnonzero((sides == "train") & ~cells.is_synthetic)
@@ -239,8 +234,6 @@ def _digest(parts: list[CellSet]) -> str:
     rows = sorted(
         f"{name}\t{part.classes[label]}\t{side}\t{pixels}"
         for part in parts
-        for name, label, side, pixels in zip(
-            part.names, part.labels, part.splits, part.digests, strict=True
-        )
+        for name, label, side, pixels in zip(part.names, part.labels, part.splits, part.digests, strict=True)
     )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]

@@ -79,7 +79,7 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
     with study.run as run:
         claim(study)
         write_bytes(run.path / "cells.png", contact_sheet(study.split.train))
-        say(f"the real training cells are pictured in {run.path / 'cells.png'}")
+        say(f"the training cells are pictured in {run.path / 'cells.png'}")
         for number, trial in pending(study):
             record(study, number, trial, run_trial(study, trial))
         results = gather(study, measured(study))
@@ -144,7 +144,8 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
         times.append(time.monotonic())
         surplus = study.settings.surplus if modelled else 1.0
         wanted = {c: math.ceil(surplus * n) for c, n in study.shortfall.items()}
-        kept, funnel = synthesize(generator, wanted, seed, kind, study.split.digest), []
+        kept = synthesize(generator, wanted, seed, kind, study.split.digest)
+        funnel: list[dict[str, Any]] = []
         if curator is not None:
             kept, funnel = curate(kept, curator, study.settings.curation, study.copies)
         cells = within(kept, study.shortfall)
@@ -220,12 +221,12 @@ def measured(study: Study) -> list[dict[str, Any]]:
         file = study.run.path / "fidelity" / kind / f"seed-{seed}.json"
         if not file.exists():
             study.say(f"measuring the {kind} cells, seed {seed}")
-            judge, encoders, begun = study.net("judge"), study.encoders, time.monotonic()
+            judge, begun = study.net("judge"), time.monotonic()
             found = measure(
                 accepted(study, kind, seed)["cells"],
                 study.split,
                 judge,
-                encoders,
+                study.encoders,
                 floor_repeats=study.settings.floor_repeats,
                 seed=seed_of("study", "fidelity", seed),
             )
@@ -284,7 +285,7 @@ def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
         "notices": study.notices,
         "fidelity": qualities,
         "funnels": [
-            {"generator": kind, "seed": seed, "funnel": accepted(study, kind, seed)["funnel"]}
+            {"generator": kind, "seed": seed, "funnel": _made(study, kind, seed)["funnel"]}
             for kind, seed in study.generators
         ],
         "strips": save_strips(folder, split, {k: m["cells"] for k, m in made.items()}, study.shortfall),
@@ -297,7 +298,7 @@ def cost(study: Study, found: list[dict[str, Any]], qualities: list[dict[str, An
     """Seconds of each part of the study, each run counted once."""
     parts: dict[str, list[float]] = {"classifiers": [t["seconds"]["classifier"] for t in found]}
     for kind, seed in study.generators:
-        spent = accepted(study, kind, seed)["seconds"]
+        spent = _made(study, kind, seed)["seconds"]
         if kind != "repeat":
             parts.setdefault(f"{kind}: training", []).append(spent["generator"])
             parts.setdefault(f"{kind}: sampling and curation", []).append(spent["synthesis"])
@@ -312,6 +313,11 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     return {"processor": platform.machine(), "cores": os.cpu_count(), "gpu": gpu, "versions": versions}
+
+
+def _made(study: Study, kind: str, seed: int) -> dict[str, Any]:
+    """Funnel and seconds of one generator's cells, without the cells."""
+    return dict(read_json(study.run.path / "synthetic" / kind / f"seed-{seed}" / "funnel.json"))
 
 
 def _save_array(path: Path, values: NDArray[np.float32]) -> None:

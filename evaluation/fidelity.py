@@ -48,7 +48,7 @@ METRICS = ("frechet", "kid", *MANIFOLD)
 PER_CLASS_MINIMUM = {"frechet": 500, "kid": 20, **dict.fromkeys(MANIFOLD, 50)}
 OVERALL_MINIMUM = {"frechet": 2, "kid": 2, **dict.fromkeys(MANIFOLD, NEIGHBOURS + 1)}
 MIX_MINIMUM = 20  # a class below it on either side would shrink the whole mix: it is left out
-PAIRWISE_CELLS = 4000  # kernels and distances are square in n: 0.8 GB at this many a side
+PAIRWISE_CELLS = 2500  # kernels and distances are square in n: 0.3 GB at this many a side
 WIDE = 256  # features wider than this get fewer repeats of the Fréchet distance
 WIDE_REPEATS = {"overall": 5, "class": 3}
 

@@ -10,6 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -77,12 +79,13 @@ def contact_sheet(cells: CellSet, per_class: int = 12, edge: int = 64) -> bytes:
     return _png(sheet)
 
 
-def counts_figure(before: Mapping[str, int], added: Mapping[str, int]) -> bytes:
+def counts_figure(before: Mapping[str, int], added: Mapping[str, int], kind: str = "real") -> bytes:
     """Bars of the training cells of each class, and of what was added, on a log scale.
 
     Args:
-        before: Real training cells per class.
+        before: Training cells per class, without synthetic ones.
         added: Synthetic cells per class; classes may be left out.
+        kind: What the training cells are, for the legend.
 
     Returns:
         A PNG.
@@ -95,12 +98,13 @@ def counts_figure(before: Mapping[str, int], added: Mapping[str, int]) -> bytes:
         axes.barh(row, extra, left=real, color=MADE, height=0.62)
         axes.text((real + extra) * 1.06, row, f"{real:,}" + (f" + {extra:,}" if extra else ""), va="center")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlim(left=min(before.values()) / 2, right=max(before.values()) * 3)
     axes.set_yticks(range(len(classes)), classes)
     axes.invert_yaxis()
     axes.set_xlabel("training cells (log scale)")
-    handles = [matplotlib.patches.Patch(color=REAL), matplotlib.patches.Patch(color=MADE)]
-    axes.legend(handles, ["real", "added"], frameon=False, loc="lower right")
+    handles = [Patch(color=REAL), Patch(color=MADE)]
+    axes.legend(handles, [kind, "added"], frameon=False, loc="lower right")
     return _finish(figure)
 
 
@@ -111,7 +115,7 @@ def gains_figure(
     synthetic: Sequence[str],
     label: str,
 ) -> bytes:
-    """Difference from `real` of each strategy: a dot per seed, the mean and its 95 % interval.
+    """Difference from `real` of each strategy: a dot per seed, the mean and its 95% interval.
 
     Args:
         summary: As `evaluation.statistics.summarize` returns it.
@@ -165,10 +169,10 @@ def recall_figure(
     figure, axes = _canvas(max(4.2, 0.92 * len(columns) + 2.0), 0.38 * len(strategies) + 1.0)
     _heat(axes, values, "{:.0%}", low, 1.0)
     axes.set_xticks(range(len(columns)), columns, rotation=25, ha="left", rotation_mode="anchor")
-    for tick, name in zip(axes.get_xticklabels(), columns, strict=True):
-        tick.set_fontweight("bold" if name in rare else "normal")
     axes.set_yticks(range(len(strategies)), strategies)
     axes.xaxis.tick_top()
+    for tick, name in zip(axes.get_xticklabels(), columns, strict=True):
+        tick.set_fontweight("bold" if name in rare else "normal")
     return _finish(figure)
 
 
@@ -190,6 +194,8 @@ def agreement_figure(matrix: Sequence[Sequence[float]], classes: Sequence[str]) 
     axes.set_xticks(range(len(classes)), classes, rotation=25, ha="left", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), [f"{classes[r]} ({counts[r].sum():.0f})" for r in rows])
     axes.xaxis.tick_top()
+    for row, label in enumerate(rows):  # a frame around the class that was asked for
+        axes.add_patch(Rectangle((label - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=MADE, lw=1.6))
     axes.set_xlabel("class given by the judge")
     axes.set_ylabel("class asked for")
     return _finish(figure)
@@ -201,7 +207,7 @@ def _heat(
     axes.imshow(values, cmap="Blues", vmin=low - 0.15 * (high - low), vmax=high, aspect="auto")
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        color = "white" if value > low + 0.6 * (high - low) else INK
+        color = "white" if value > low + 0.5 * (high - low) else INK
         if value > hide:
             axes.text(column, row, text.format(value), ha="center", va="center", color=color, fontsize=9)
     axes.set_xticks(np.arange(values.shape[1] + 1) - 0.5, minor=True)

@@ -6,6 +6,7 @@ Everything comes from `results.json` and the pictures beside it: the cells are n
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -61,7 +62,8 @@ def write_report(studies: Sequence[Study], out: Path) -> None:
         environment = Environment(autoescape=escape, trim_blocks=True, keep_trailing_newline=True)
         environment.filters["embed"] = _embed
         environment.filters["link"] = lambda path: Path(path).relative_to(out).as_posix()
-        write_text(out / name, environment.from_string(text).render(title=title, studies=contexts))
+        page = environment.from_string(text).render(title=title, studies=contexts)
+        write_text(out / name, re.sub(r"\n{3,}", "\n\n", page))
 
 
 def _embed(path: Path) -> str:
@@ -80,6 +82,7 @@ def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "notices": results["notices"],
         "rare": ", ".join(cells["rare"]),
         "unseen": "unseen phantom cells" if cells["phantom"] else "unseen real cells",
+        "drawn": cells["phantom"],
         "counts": {"text": _counts_text(cells)},
         "cells": _strips(results, pictures),
         "figures": _figures(results, models, pictures),
@@ -91,7 +94,7 @@ def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "fidelity": fidelity_tables(results["fidelity"]),
         "agreement": _agreement(results, pictures),
         "copies": _copies(results, pictures),
-        "funnel": funnel_rows(results["funnels"]),
+        "funnel": funnel_rows(results["funnels"], results["cells"]["added"]),
         "cost": _cost(results["cost"]),
         "machine": _machine(results["machine"]),
         "rule": _rule(),
@@ -118,10 +121,11 @@ def _verdict(conclusion: dict[str, Any], shared: bool) -> dict[str, str]:
     word = conclusion["verdict"]
     style = {"gain": "gain", "harm": "harm", "the study is broken": "broken"}.get(word, "open")
     measured = "mean" in conclusion
+    detail = conclusion["sentence"].partition(": ")[2]  # the headline says what stands before it
     return {
         "word": word[0].upper() + word[1:] + (", for these generators" if shared and measured else ""),
         "style": style,
-        "sentence": conclusion["sentence"],
+        "sentence": detail[0].upper() + detail[1:],
         "difference": points(conclusion["mean"]) if measured else "",
         "interval": points_interval(conclusion["low"], conclusion["high"]) if measured else "",
         "p": f"{conclusion['p']:.3f}" if measured else "",
@@ -142,7 +146,7 @@ def _tiles(conclusion: dict[str, Any]) -> list[dict[str, str]]:
             "value": f"{conclusion['rival_mean']:.1%}",
             "label": f"rare recall with {rival}, the best rival on validation",
         },
-        {"value": f"{points(conclusion['mean'])} points", "label": f"difference; 95 % interval {interval}"},
+        {"value": points(conclusion["mean"]), "label": f"points of difference; 95% interval {interval}"},
         {
             "value": f"p = {conclusion['p']:.3f}",
             "label": f"exact sign-flip test, {conclusion['n']} paired seeds",
@@ -160,15 +164,25 @@ def _counts_text(cells: dict[str, Any]) -> str:
     )
 
 
+def _real(cells: dict[str, Any]) -> str:
+    """The word for what stands for real cells in this study."""
+    return "phantom" if cells["phantom"] else "real"
+
+
 def _strips(results: Results, pictures: _Pictures) -> list[dict[str, Any]]:
     rare, train, added = (results["cells"][k] for k in ("rare", "train", "added"))
+    names = {"real": _real(results["cells"])}
     shown = [c for c in results["strips"] if c in rare] + [c for c in results["strips"] if c not in rare]
     return [
         {
-            "name": f"{c}: {train[c]:,} real + {added[c]:,}",
+            "name": f"{c}: {train[c]:,} {names['real']} + {added[c]:,}",
             "rare": c in rare,
             "rows": [
-                {"name": source, "made": source in ("gan", "diffusion"), "image": pictures.copy(file)}
+                {
+                    "name": names.get(source, source),
+                    "made": source in ("gan", "diffusion"),
+                    "image": pictures.copy(file),
+                }
                 for source, file in results["strips"][c].items()
                 if source != "repeat"
             ],
@@ -180,7 +194,7 @@ def _strips(results: Results, pictures: _Pictures) -> list[dict[str, Any]]:
 def _figures(results: Results, models: list[str], pictures: _Pictures) -> dict[str, Path]:
     cells, summary, trials = results["cells"], results["summary"], Trials(results["trials"])
     drawn = {
-        "counts": counts_figure(cells["train"], cells["added"]),
+        "counts": counts_figure(cells["train"], cells["added"], _real(cells)),
         "recall": recall_figure(summary, cells["classes"], cells["rare"]),
     }
     others = [s for s in summary if summary[s][CHOSEN_BY]["difference"] is not None]
@@ -219,7 +233,7 @@ def _strategy(name: str, figures: dict[str, Any], made: bool) -> dict[str, Any]:
 def _reading(results: Results) -> str:
     """What the secondary contrasts can and cannot show."""
     others = [f[CHOSEN_BY] for f in results["summary"].values() if f[CHOSEN_BY]["difference"] is not None]
-    text = "Small print under a figure: its 95 % interval over seeds, in percent or points. "
+    text = "All figures in percent, small: the 95% interval over seeds. "
     if not others:
         return text
     least = len(others) * 2.0 ** (1 - min(f["n"] for f in others))
@@ -258,7 +272,7 @@ def _agreement(results: Results, pictures: _Pictures) -> dict[str, Any] | None:
         ]
         image = pictures.draw(f"agreement-{kind}.png", agreement_figure(summed, found[0]["classes"]))
         rows.append({"name": kind, "share": mean_range([f["share"] for f in found]), "image": image})
-    ceiling = percent(records[0]["agreement"]["ceiling"]) + " % of them, at the same mix of classes"
+    ceiling = percent(records[0]["agreement"]["ceiling"]) + "% of them, at the same mix of classes"
     return {"ceiling": ceiling, "generators": rows}
 
 
@@ -282,7 +296,7 @@ def _copies(results: Results, pictures: _Pictures) -> list[dict[str, Any]]:
             else ""
         )
         text = (
-            f"{mean_range(shares)} near-copies (unseen real cells: 1 %); a copy is closer than "
+            f"{mean_range(shares)} near-copies (unseen cells: 1%); a copy is closer than "
             f"{first['threshold']:.2f}, where 1 is the median unseen cell of the class.{control}"
         )
         rows.append({"name": kind, "text": text, "pairs": pairs})
@@ -302,4 +316,5 @@ def _machine(machine: dict[str, Any]) -> str:
 
 def _rule() -> list[str]:
     """The rule as it is written at the head of the statistics."""
-    return [" ".join(part.split()) for part in (statistics.__doc__ or "").split("\n\n")[1:]]
+    parts = re.split(r"\n\n|\n(?=\d\. )", statistics.__doc__ or "")[1:]
+    return [" ".join(part.split()) for part in parts]

@@ -7,7 +7,7 @@ The rule, written down before any study is run:
 2. If even the most extreme outcome could not reach p <= 0.05, the study is `too small to tell`.
    The two-sided sign-flip test of n units cannot fall below 2 / 2^n, times the number of
    contrasts that Holm's method spreads the risk over. One contrast needs six units.
-3. p <= 0.05 and the whole 95 % interval above zero: `gain`. Below zero: `harm`.
+3. p <= 0.05 and the whole 95% interval above zero: `gain`. Below zero: `harm`.
 4. Otherwise: `no evidence of gain`.
 
 The primary contrast is fixed before the test set is looked at: the synthetic strategy and the
@@ -62,7 +62,7 @@ def sign_flip(differences: NDArray[np.float64]) -> float:
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """The 95 % interval of a mean by Student's t; (None, None) for fewer than two values."""
+    """The 95% interval of a mean by Student's t; (None, None) for fewer than two values."""
     n = len(values)
     if n < 2:
         return None, None
@@ -77,7 +77,7 @@ def paired(differences: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]
         differences: One difference per unit, shape (n,), n >= 1.
 
     Returns:
-        `mean`, `low` and `high` (95 % t interval; None if n < 2), `p` (sign-flip) and `n`.
+        `mean`, `low` and `high` (95% t interval; None if n < 2), `p` (sign-flip) and `n`.
     """
     values = np.asarray(differences, dtype=np.float64)
     assert values.ndim == 1 and len(values) > 0
@@ -291,7 +291,7 @@ def points(difference: float) -> str:
 def _sentence(result: Mapping[str, Any], shared: bool, unseen: str) -> str:
     bounds = ""
     if result["low"] is not None:
-        bounds = f"95 % interval {points(result['low'])} to {points(result['high'])}, "
+        bounds = f"95% interval {points(result['low'])} to {points(result['high'])}, "
     word = result["verdict"][0].upper() + result["verdict"][1:]
     where = ", for these generators" if shared else ""
     lost = "No class lost recall against it."

@@ -16,8 +16,17 @@ MEASURES: dict[str, tuple[str, str]] = {
     "density": ("Density", "higher"),
     "coverage": ("Coverage", "higher"),
 }
-# What the cells of one table must have in common; n and classes are the generator's own.
-SHARED = ("encoder", "weights", "resize", "image_size", "reference_split", "reference")
+# What the cells of one table must have in common, besides the n at which they meet the floor.
+SHARED = (
+    "encoder",
+    "weights",
+    "resize",
+    "image_size",
+    "reference_split",
+    "reference",
+    "classes",
+    "n_reference",
+)
 
 Row = dict[str, Any]
 
@@ -29,7 +38,9 @@ def percent(share: float) -> str:
 
 def percent_interval(low: float | None, high: float | None) -> str:
     """An interval of shares; empty where there is none."""
-    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+    if low is None or high is None:
+        return ""
+    return f"{100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
 
 
 def points_interval(low: float | None, high: float | None) -> str:
@@ -39,17 +50,18 @@ def points_interval(low: float | None, high: float | None) -> str:
 
 def mean_range(shares: Sequence[float]) -> str:
     """Mean of one share per generator, with the range where there are several."""
-    mean = f"{sum(shares) / len(shares):.1%}".replace("%", " %")
+    mean = f"{sum(shares) / len(shares):.1%}"
     if len(shares) == 1:
         return mean
     return f"{mean} ({percent(min(shares))} to {percent(max(shares))} over {len(shares)} generators)"
 
 
-def funnel_rows(funnels: Sequence[Mapping[str, Any]]) -> list[Row]:
+def funnel_rows(funnels: Sequence[Mapping[str, Any]], asked: Mapping[str, int]) -> list[Row]:
     """What each filter let through, summed over the seeds of each kind of generator.
 
     Args:
         funnels: `generator`, `seed` and `funnel`, a list of stages with `filter`, `in`, `out`.
+        asked: Cells that each class was to get from each generator.
 
     Returns:
         One row a generator and filter; the control, which is not curated, is left out.
@@ -61,16 +73,16 @@ def funnel_rows(funnels: Sequence[Mapping[str, Any]]) -> list[Row]:
             before = sum(sum(s["in"].values()) for s in stages)
             after = sum(sum(s["out"].values()) for s in stages)
             classes = {c: sum(s["out"].get(c, 0) for s in stages) for c in stages[0]["in"]}
-            wanted = {c for s in stages for c, n in s["in"].items() if n}
-            name = stages[0]["filter"]
+            last = stages[0]["filter"] == "quota"
+            of = {c: f" of {n * len(runs):,}" if last else "" for c, n in asked.items()}
             rows.append(
                 {
                     "generator": kind,
-                    "filter": "beyond what was asked for" if name == "quota" else name,
+                    "filter": "surplus" if last else stages[0]["filter"],
                     "before": f"{before:,}",
                     "after": f"{after:,}",
                     "rejected": f"{before - after:,} ({(before - after) / max(before, 1):.0%})",
-                    "classes": ", ".join(f"{c} {n:,}" for c, n in classes.items() if c in wanted),
+                    "classes": ", ".join(f"{c} {n:,}{of[c]}" for c, n in classes.items() if c in of),
                 }
             )
     return rows
@@ -89,7 +101,8 @@ def fidelity_tables(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     parts = [{**f, "generator": r["generator"]} for r in records for f in r["fidelity"]]
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for part in (p for p in parts if "overall" in p):
-        key = tuple(str(part["fingerprint"].get(k)) for k in SHARED)
+        matched = part["overall"]["kid"].get("matched", {}).get("n")
+        key = tuple(str(v) for v in (*(part["fingerprint"].get(k) for k in SHARED), matched))
         groups.setdefault(key, []).append(part)
     tables = [_table(group) for group in groups.values()]
     reasons = dict.fromkeys((p["name"], p["reason"]) for p in parts if "reason" in p)
@@ -109,7 +122,8 @@ def _table(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         words.append(f"{kind}: {n['n_synthetic']:,} synthetic against {n['n_reference']:,} reference cells")
     classes = list(group[0]["per_class"])
     return {
-        "title": f"Features of {mark['encoder']}",
+        "title": f"Features of {mark['encoder']}: {mark['n_reference']:,} reference cells of "
+        f"{len(mark.get('classes', classes))} classes",
         "generators": kinds,
         "rows": [
             {
@@ -163,14 +177,13 @@ def _matched(entries: Sequence[Mapping[str, Any]]) -> Row:
     if not known:
         return cell
     whole = sum(float(e["value"]) for e in known) / len(known)
-    return {
-        **cell,
-        "interval": f"{cell['interval']} all {known[0]['n_synthetic']:,} cells: {number(whole)}",
-    }
+    return {**cell, "whole": f"all {known[0]['n_synthetic']:,} cells: {number(whole)}"}
 
 
 def number(value: float) -> str:
     """Three significant digits, without an exponent where it can be read without."""
     if value != 0 and abs(value) < 0.001:
-        return f"{value:.1e}".replace("e-0", "e-")
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        text = f"{value:.1e}".replace("e-0", "e-")
+    else:
+        text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "−" + text[1:] if text.startswith("-") else text

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from accelerate import Accelerator
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ from generators.protocol import (
     FitRecord,
     Monitor,
     as_tensor,
+    batches,
     check_cells,
     check_request,
     describe,
@@ -45,6 +45,7 @@ from generators.training import (
     balanced_indices,
     check_size,
     learning_rate,
+    make_accelerator,
     train,
 )
 from runtime.checkpoint import fit_state
@@ -63,7 +64,8 @@ class DiffusionSettings(TrainingSettings):
         channels: Width of the UNet at each resolution, from the full one down.
         layers: Residual blocks per resolution.
         attention: Self-attention at the coarsest resolution.
-        noise_mean: Mean of log σ in training (EDM table 1, P_mean).
+        noise_mean: Mean of log σ in training (EDM table 1, P_mean, there
+            -1.2: in a short training shapes matter more, and those form in stronger noise).
         noise_spread: Standard deviation of log σ in training (P_std).
         sigma_data: Standard deviation of the images in [-1, 1].
         sigma_min: Last noise level of sampling.
@@ -80,8 +82,9 @@ class DiffusionSettings(TrainingSettings):
     channels: tuple[int, ...] = (32, 64, 96)
     layers: int = Field(default=1, ge=1)
     attention: bool = True
-    noise_mean: float = -1.2
-    noise_spread: float = Field(default=1.2, gt=0)
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+    noise_mean: float = -0.4
+    noise_spread: float = Field(default=1.0, gt=0)
     sigma_data: float = Field(default=0.5, gt=0)
     sigma_min: float = Field(default=0.002, gt=0)
     sigma_max: float = Field(default=80.0, gt=0)
@@ -228,7 +231,7 @@ class Diffusion:
         return self
 
     def _trainer(self, cells: CellSet) -> Trainer:
-        settings, accelerator = self.settings, Accelerator()
+        settings, accelerator = self.settings, make_accelerator()
         images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
         network = _unet(settings, len(self.classes), self.image_size, self.seed).train()
         self.network = deepcopy(network).to(accelerator.device)
@@ -276,7 +279,7 @@ class Diffusion:
         shape = (3, self.image_size, self.image_size)
         size, device = self.settings.sampling_batch, next(self.network.parameters()).device
         drawn = [torch.zeros((0, *shape), dtype=torch.uint8)]
-        for part, own in zip(labels.split(size), seeds.split(size), strict=True):
+        for part, own in batches(labels, seeds, size):
             output = self._guided(part.to(device))
             drawn.append(to_bytes(solve(output, noise(own, shape).to(device), self.settings)))
         return torch.cat(drawn)
@@ -337,4 +340,5 @@ def _unet(settings: DiffusionSettings, classes: int, size: int, seed: int) -> UN
             norm_num_groups=8,
             attention_head_dim=gcd(32, settings.channels[-1]),
             num_class_embeds=classes + 1,
+            resnet_time_scale_shift="scale_shift",
         )

@@ -31,6 +31,7 @@ from generators.protocol import (
     FitRecord,
     Monitor,
     as_tensor,
+    batches,
     check_cells,
     check_request,
     describe,
@@ -47,6 +48,7 @@ from generators.training import (
     balanced_indices,
     check_size,
     learning_rate,
+    make_accelerator,
     train,
 )
 from runtime.checkpoint import fit_state
@@ -76,14 +78,14 @@ class GanSettings(TrainingSettings):
 
     kind: Literal["gan"] = KIND
     steps: int = Field(default=4000, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    channels: tuple[int, ...] = (32, 64, 128)
+    learning_rate: float = Field(default=8e-4, gt=0)
+    channels: tuple[int, ...] = (16, 48, 96)
     layers: int = Field(default=1, ge=1)
     latent: int = Field(default=64, ge=1)
     penalty: float = Field(default=1.0, gt=0)
     final_penalty: float = Field(default=0.2, gt=0)
     penalty_every: int = Field(default=4, ge=1)
-    diversity: float = Field(default=0.5, ge=0)
+    diversity: float = Field(default=0.4, ge=0)
     transforms: float = Field(default=0.3, ge=0, lt=LEAK_LIMIT)
     critic_beta: float = Field(default=0.99, gt=0, lt=1)
     sampling_batch: int = Field(default=64, ge=1)
@@ -299,13 +301,16 @@ class Gan:
         return self
 
     def _trainer(self, cells: CellSet) -> Trainer:
-        settings, accelerator = self.settings, Accelerator()
+        settings, accelerator = self.settings, make_accelerator()
         images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
         networks = self._networks()
         self.network = deepcopy(networks[0]).to(accelerator.device)
         ema = Ema(self.network, settings.ema_half_life)
-        adam = {"lr": settings.learning_rate, "betas": (0.0, settings.critic_beta)}
-        optimizers = [torch.optim.Adam(net.parameters(), **adam) for net in networks]
+        betas = (0.0, settings.critic_beta)
+        optimizers = [
+            torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=betas)
+            for net in networks
+        ]
         maker, critic, *prepared = accelerator.prepare(*networks, *optimizers)
         spread = class_spread(images, labels)
         game = Game(
@@ -330,7 +335,7 @@ class Gan:
         check_request(self, labels, seeds)
         size, device = self.settings.sampling_batch, next(self.network.parameters()).device
         drawn = [torch.zeros((0, 3, self.image_size, self.image_size), dtype=torch.uint8)]
-        for part, own in zip(labels.split(size), seeds.split(size), strict=True):
+        for part, own in batches(labels, seeds, size):
             latent = noise(own, (self.settings.latent,)).to(device)
             drawn.append(to_bytes(self.network(latent, part.to(device))))  # (b, 3, h, w)
         return torch.cat(drawn)

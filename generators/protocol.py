@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -225,6 +225,12 @@ def check_request(generator: Generator, labels: Tensor, seeds: Tensor) -> None:
         raise InputError(f"a label is outside 0 to {len(generator.classes) - 1}.")
     if int(seeds.min()) < 0:
         raise InputError("a seed is negative; seeds are integers from 0 on.")
+
+
+def batches(labels: Tensor, seeds: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Labels and seeds in parts of at most `size`; none for no images."""
+    for start in range(0, len(labels), size):
+        yield labels[start : start + size], seeds[start : start + size]
 
 
 def noise(seeds: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cells.cellset import CellSet
-from generators.protocol import Generator
+from generators.protocol import Generator, batches
 from runtime.errors import InputError, suggest
 from runtime.progress import progress
 from runtime.seeds import seed_of
@@ -98,10 +98,9 @@ def _checked(generator: Generator, quotas: Mapping[str, int]) -> Mapping[str, in
 def _draw(generator: Generator, labels: Tensor, seeds: Tensor, batch: int) -> NDArray[np.uint8]:
     drawn = [np.zeros((0, generator.image_size, generator.image_size, 3), np.uint8)]
     with progress(len(labels), "drawing cells") as bar:
-        for part, own in zip(labels.split(batch), seeds.split(batch), strict=True):
-            if len(part):
-                drawn.append(_hwc(generator.sample(part, own)))
-                bar.update(len(part))
+        for part, own in batches(labels, seeds, batch):
+            drawn.append(_hwc(generator.sample(part, own)))
+            bar.update(len(part))
     return np.concatenate(drawn)
 
 

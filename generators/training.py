@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from generators.augment import Symmetry
 from generators.protocol import Generator, Monitor, refuse_other
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
 from runtime.config import Settings
+from runtime.devices import pick_device
 from runtime.errors import InputError
 from runtime.progress import progress
 from runtime.rundir import RunDir, writing
@@ -44,13 +46,13 @@ class TrainingSettings(Settings):
         log_every: Steps between lines of the log.
     """
 
-    steps: int = Field(default=6000, ge=1)
-    batch: int = Field(default=32, ge=2)
+    steps: int = Field(default=5000, ge=1)
+    batch: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=50, ge=0)
-    balance: float = Field(default=0.75, ge=0, le=1)
+    balance: float = Field(default=0.9, ge=0, le=1)
     augmentation: Symmetry = "dihedral"
-    ema_half_life: int = Field(default=2000, ge=1)
+    ema_half_life: int = Field(default=1500, ge=1)
     grid_every: int = Field(default=1000, ge=0)
     grid_columns: int = Field(default=8, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)
@@ -84,6 +86,11 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * (
         0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done))))
     )
+
+
+def make_accelerator() -> Accelerator:
+    """Accelerate on the device that `runtime.devices` picks, in float32."""
+    return Accelerator(cpu=pick_device().type == "cpu", mixed_precision="no")
 
 
 class Ema:

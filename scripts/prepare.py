@@ -46,9 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
         write_text(run.path / "audit.html", page(facts, split))
         write_json(run.path / "audit.json", facts)  # last: its presence says that all is written
     print(f"{out}: {facts['kept']} cells of {len(cells.classes)} classes, split {split.digest}.")
-    print(
-        f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}."
-    )
+    print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
 
 
 def _words(source: str, rest: list[str]) -> list[str]:
@@ -57,9 +55,7 @@ def _words(source: str, rest: list[str]) -> list[str]:
     words = [f"data.kind={source}"]
     if size is None and source in TREES:
         words.append(f"data.image_size={TREE_SIZE}")
-    return words + [
-        word if word.startswith(("data.", "split.")) else f"data.{word}" for word in rest
-    ]
+    return words + [word if word.startswith(("data.", "split.")) else f"data.{word}" for word in rest]
 
 
 def _is_done(out: Path, split: Split) -> bool:
@@ -77,9 +73,7 @@ def _is_done(out: Path, split: Split) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument(
         "words",
         nargs="*",

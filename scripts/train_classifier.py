@@ -18,9 +18,9 @@ from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import METRICS, scores
-from runtime.command import run_command, split_arguments, take, take_required
+from runtime.command import run_command, split_arguments, take_required
 from runtime.config import Settings, load_config, to_dict
-from runtime.errors import InputError
+from runtime.errors import InputError, suggest
 from runtime.rundir import RunDir, read_json, write_json
 
 
@@ -52,6 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise InputError(f"give one config, e.g. configs/classifier_pbc.yaml, not {len(paths)}.")
     settings = load_config(TrainClassifierSettings, paths[0], overrides)
     split = divide(load(settings.data), settings.split)
+    check_rare(settings.rare, split.train.classes)
     train = with_synthetic(split.train, settings.synthetic)
     with RunDir(Path(out), to_dict(settings)) as run:
         if is_done(run.path, train, split):
@@ -63,8 +64,15 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"classifier: {out}")
 
 
+def check_rare(rare: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """Refuse an unknown class before the training, not after it."""
+    for name in rare:
+        if name not in classes:
+            raise InputError(f"rare: there is no class '{name}'.{suggest(name, classes)}")
+
+
 def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
-    """The training cells, and those of a saved set whose cells are all synthetic."""
+    """The training cells, and those of a saved set that was made from these very cells alone."""
     if folder is None:
         return train
     added = CellSet.load(folder)
@@ -72,6 +80,13 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
         raise InputError(
             f"{folder}: holds cells that are not synthetic; real ones belong into data, where they "
             "are split."
+        )
+    makers = {str(origin.get("split_digest")) for origin in added.provenance}
+    if makers - {train.digest}:
+        raise InputError(
+            f"{folder}: its generator learned from other cells than these training cells (digest "
+            f"{', '.join(sorted(makers))}, not {train.digest}) and may have seen the test cells; "
+            "use a generator that was trained with the same data and split."
         )
     try:
         return train + added
@@ -102,7 +117,8 @@ def train_and_score(
     for row in classifier.history:
         run.log(**row)
     classifier.save(run.path)
-    rare = settings.rare or (min(split.train.counts, key=lambda name: split.train.counts[name]),)
+    counts = split.train.counts
+    rare = settings.rare or (min(counts, key=lambda name: counts[name]),)
     found: dict[str, Any] = {
         side: scores(cells.labels, classifier.probabilities(cells), train.classes, rare)
         for side, cells in (("val", split.val), ("test", split.test))

@@ -76,9 +76,7 @@ def overwrite(path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp"])
 @pytest.mark.parametrize("damage", [empty, truncate, overwrite])
-def test_a_damaged_image_is_named(
-    tmp_path: Path, damage: Callable[[Path], None], suffix: str
-) -> None:
+def test_a_damaged_image_is_named(tmp_path: Path, damage: Callable[[Path], None], suffix: str) -> None:
     path = tmp_path / f"cell.{suffix}"
     Image.fromarray(noise(40, 40, 3)).save(path)
     damage(path)
@@ -131,9 +129,7 @@ def test_pack_keeps_order_and_is_read_only(tmp_path: Path) -> None:
         packed[0] = 0
 
 
-def test_pack_decodes_once_and_notices_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pack_decodes_once_and_notices_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, cache = write(tmp_path, 3), tmp_path / "cache"
     decoded: list[Path] = []
 
@@ -185,9 +181,7 @@ def test_tensors_round_trip() -> None:
     assert tensor[2, 1, 3, 4].item() == pytest.approx(pixels[2, 3, 4, 1] / 255)
     assert np.array_equal(to_pixels(tensor), pixels)
     assert np.array_equal(to_pixels(to_bytes(pixels)), pixels)
-    assert to_pixels(torch.tensor([-1.0, 0.5, 2.0]).reshape(1, 3, 1, 1)).tolist() == [
-        [[[0, 128, 255]]]
-    ]
+    assert to_pixels(torch.tensor([-1.0, 0.5, 2.0]).reshape(1, 3, 1, 1)).tolist() == [[[[0, 128, 255]]]]
 
 
 # -------------------------------------------------------------------------------- augmentation
@@ -210,11 +204,7 @@ def test_mild_draws_each_symmetry_and_gain_for_each_image() -> None:
     batch = smooth(1, size=12).expand(400, -1, -1, -1)
     result = mild_augmentation(batch, 0)
     plain = batch[0].float() / 255
-    views = [
-        turned
-        for k in range(4)
-        for turned in (plain.rot90(k, (1, 2)), plain.flip(2).rot90(k, (1, 2)))
-    ]
+    views = [turned for k in range(4) for turned in (plain.rot90(k, (1, 2)), plain.flip(2).rot90(k, (1, 2)))]
     seen, gains = [], []
     for image in result:
         ratios = [image / view for view in views]  # the right view leaves one gain a channel

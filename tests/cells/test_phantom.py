@@ -53,9 +53,7 @@ def test_cell_is_a_function_of_its_own_seed() -> None:
 
 
 def test_splits_seeds_and_indices_share_no_cell() -> None:
-    sets = [
-        phantoms({"blast": 20}, 32, seed, split) for seed in (0, 1) for split in ("train", "test")
-    ]
+    sets = [phantoms({"blast": 20}, 32, seed, split) for seed in (0, 1) for split in ("train", "test")]
     digests = [digest for cells in sets for digest in cells.digests]
     assert len(set(digests)) == 80
 
@@ -130,10 +128,8 @@ def _fit(cells: CellSet, steps: int) -> nn.Sequential:
     return net.eval()
 
 
-def test_small_cnn_learns_the_classes_from_plenty(
-    plenty: CellSet, fresh: CellSet, one_thread: None
-) -> None:
-    net = _fit(plenty, steps=500)
+def test_small_cnn_learns_the_classes_from_plenty(plenty: CellSet, fresh: CellSet, one_thread: None) -> None:
+    net = _fit(plenty, steps=400)
     with torch.no_grad():
         predicted = net(_tensor(fresh)).argmax(1).numpy()
     assert balanced_accuracy_score(fresh.labels, predicted) >= 0.95

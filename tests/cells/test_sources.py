@@ -183,9 +183,7 @@ def test_pbc_knows_its_classes(tmp_path: Path) -> None:
 
 
 def test_phantoms_come_split_and_say_what_they_are() -> None:
-    data = PhantomData(
-        image_size=16, counts={"lobed": 6, "granular": 3}, val_per_class=2, test_per_class=2
-    )
+    data = PhantomData(image_size=16, counts={"lobed": 6, "granular": 3}, val_per_class=2, test_per_class=2)
     cells = load(data)
     assert set(cells.origins) == {"phantom"}
     split = divide(cells, SplitSettings())
@@ -245,9 +243,7 @@ def test_without_a_network_it_says_which_file_goes_where(
         load(MedmnistData(root=folder, image_size=size))
 
 
-def test_a_download_is_verified_and_then_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_is_verified_and_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def fetch(url: str, root: str, filename: str, md5: str) -> None:
@@ -279,9 +275,7 @@ def test_unknown_sets_sizes_and_files_are_named(tmp_path: Path) -> None:
         ({"train_images": np.zeros((12, 28, 28), float)}, "not 2D"),
     ],
 )
-def test_other_npz_layouts_are_refused(
-    tmp_path: Path, changed: dict[str, Any], message: str
-) -> None:
+def test_other_npz_layouts_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     path = npz(tmp_path / "x.npz", **changed)
     with pytest.raises(InputError, match=rf"x\.npz.*{message}"):
         load(MedmnistData(name=str(path)))
@@ -305,9 +299,7 @@ def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
 def test_every_kind_is_credited_and_validates() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(DataSettings)
     for kind, credit in CREDITS.items():
-        assert adapter.validate_python(
-            {"kind": kind, "root": "x"} if kind in TREES else {"kind": kind}
-        )
+        assert adapter.validate_python({"kind": kind, "root": "x"} if kind in TREES else {"kind": kind})
         assert credit.licence and credit.citation
     with pytest.raises(ValueError, match="phantm"):
         adapter.validate_python({"kind": "phantm"})

@@ -87,9 +87,7 @@ def test_the_digest_tells_splits_apart() -> None:
     assert len(first.digest) == 16
     assert first.digest != divide(cells(LONG_TAIL), SplitSettings(seed=1)).digest
     assert first.digest != divide(cells(LONG_TAIL, seed=1), SplitSettings()).digest
-    assert set(first.train.names) != set(
-        divide(cells(LONG_TAIL), SplitSettings(seed=1)).train.names
-    )
+    assert set(first.train.names) != set(divide(cells(LONG_TAIL), SplitSettings(seed=1)).train.names)
 
 
 def test_a_premade_split_is_kept() -> None:

@@ -37,7 +37,13 @@ def one_quality(kind: str, encoder: str = "domain CNN") -> dict[str, Any]:
     none = {"reason": "not computable, n = 12"}
     mark = {"encoder": encoder, "weights": "abc", "resize": "none", "n_reference": 40, "n_synthetic": 40}
     fidelity = {
-        "fingerprint": {**mark, "image_size": 8, "reference_split": "test", "reference": "d1"},
+        "fingerprint": {
+            **mark,
+            "classes": CLASSES,
+            "image_size": 8,
+            "reference_split": "test",
+            "reference": "d1",
+        },
         "name": f"Fréchet distance ({encoder})",
         "overall": dict.fromkeys(METRICS, entry),
         "per_class": {c: {m: entry if m == "kid" else none for m in METRICS} for c in CLASSES},
@@ -129,7 +135,7 @@ def test_the_page_needs_no_other_file_and_escapes(study: Path) -> None:
         "Fingerprint: encoder domain CNN",
         "no class lost",
         "distance 0.30",
-        "90.0 %",
+        "90.0%",
         "On 2 processor cores",
         "too small to tell",
         "smallest p they could reach is 0.12",
@@ -177,7 +183,7 @@ def test_the_frechet_distance_is_called_fid_by_its_own_name_only() -> None:
 
 def test_funnel_is_summed_over_seeds() -> None:
     funnel = results()["funnels"][0]
-    (row,) = funnel_rows([funnel, {**funnel, "seed": 1}, {**funnel, "generator": "repeat"}])
+    (row,) = funnel_rows([funnel, {**funnel, "seed": 1}, {**funnel, "generator": "repeat"}], {CLASSES[0]: 40})
     assert (row["before"], row["after"], row["rejected"]) == ("120", "90", "30 (25%)")
 
 
@@ -189,8 +195,8 @@ def test_numbers_in_words() -> None:
         "12,346",
         "0",
     ]
-    assert mean_range([0.1]) == "10.0 %"
-    assert mean_range([0.1, 0.2]) == "15.0 % (10.0 to 20.0 over 2 generators)"
+    assert mean_range([0.1]) == "10.0%"
+    assert mean_range([0.1, 0.2]) == "15.0% (10.0 to 20.0 over 2 generators)"
 
 
 def test_contact_sheet_has_a_row_for_each_class() -> None:

@@ -20,7 +20,10 @@ from runtime.command import run_command
 from runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["encoder.classifier.steps=10", "judge.steps=10", "floor_repeats=2"]
+QUICK = [
+    f"{net}.{key}" for net in ("encoder.classifier", "judge") for key in ("steps=2", "batch=16")
+]
+QUICK += ["floor_repeats=2"]
 
 
 def load_script() -> ModuleType:

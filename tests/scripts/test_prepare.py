@@ -49,9 +49,7 @@ def test_help_explains_it(prepare: Prepare) -> None:
     assert "source=pbc" in out and "out=DIR" in out
 
 
-def test_its_output_is_the_next_commands_input(
-    prepare: Prepare, tree: Path, tmp_path: Path
-) -> None:
+def test_its_output_is_the_next_commands_input(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, said, err = prepare("source=folder", f"root={tree}", f"out={out}", "image_size=16")
     assert code == 0, err
