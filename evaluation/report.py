@@ -317,4 +317,4 @@ def _machine(machine: dict[str, Any]) -> str:
 def _rule() -> list[str]:
     """The rule as it is written at the head of the statistics."""
     parts = re.split(r"\n\n|\n(?=\d\. )", statistics.__doc__ or "")[1:]
-    return [" ".join(part.split()) for part in parts]
+    return [" ".join(part.split()).replace("`", "").replace("*", "") for part in parts]

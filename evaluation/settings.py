@@ -82,7 +82,8 @@ class StudySettings(Settings):
     def _left_to_strategies(cls, value: Any) -> Any:
         if isinstance(value, dict):
             for key in ("loss", "sampler", "augmentation"):
-                if key in value:
+                usual = ClassifierSettings.model_fields[key].default  # as in a saved config
+                if value.get(key, usual) != usual:
                     raise ValueError(f"'{key}' is what strategies differ in: leave it out")
         return value
 

@@ -45,7 +45,7 @@ def test_penalty_of_a_linear_critic_is_its_squared_norm() -> None:
 
     critic = Linear()
     penalty = gradient_penalty(critic, torch.randn(5, 3, 4, 4), torch.zeros(5, dtype=torch.int64))
-    assert penalty == pytest.approx(critic.weight.square().sum().item(), rel=1e-5)
+    assert penalty.item() == pytest.approx(critic.weight.square().sum().item(), rel=1e-5)
     penalty.backward()
     assert torch.allclose(critic.weight.grad, 2 * critic.weight, rtol=1e-4)
 
