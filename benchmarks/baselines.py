@@ -68,9 +68,7 @@ def _sized(words: list[str]) -> list[str]:
     return words if named else ["data.image_size=28", *words]
 
 
-def trial(
-    settings: BaselineSettings, split: Split, folder: Path, name: str, seed: int
-) -> dict[str, Any]:
+def trial(settings: BaselineSettings, split: Split, folder: Path, name: str, seed: int) -> dict[str, Any]:
     """Scores of one training on the test cells; read where it was done before."""
     path = folder / name / f"seed-{seed}.json"
     if not path.exists():
@@ -101,9 +99,7 @@ def lines(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument(
         "words",
         nargs="*",

@@ -60,9 +60,7 @@ def balanced(labels: Tensor, seed: int, batch: int) -> Sampler:
 
     def sample(step: int) -> Tensor:
         slots = torch.arange(step * batch, (step + 1) * batch) % len(sizes)  # (b,)
-        draws = torch.rand(
-            batch, generator=torch_generator(seed, "balanced", step), dtype=torch.float64
-        )
+        draws = torch.rand(batch, generator=torch_generator(seed, "balanced", step), dtype=torch.float64)
         return members[starts[slots] + (draws * sizes[slots]).long()]  # (b,)
 
     return sample

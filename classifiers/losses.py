@@ -45,9 +45,7 @@ def logit_adjustment(counts: Tensor) -> Loss:
     """
     seen = counts.clamp(min=1).double()
     shift = (seen / seen.sum()).log()  # (C,)
-    return lambda logits, targets: F.cross_entropy(
-        logits + shift.to(logits.device, logits.dtype), targets
-    )
+    return lambda logits, targets: F.cross_entropy(logits + shift.to(logits.device, logits.dtype), targets)
 
 
 LOSSES: dict[str, Callable[[Tensor], Loss]] = {

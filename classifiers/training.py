@@ -87,9 +87,7 @@ class Classifier:
         origin: What it was trained on: `seed`, `cells` (digest of the training cells).
     """
 
-    def __init__(
-        self, classes: tuple[str, ...], settings: ClassifierSettings | None = None
-    ) -> None:
+    def __init__(self, classes: tuple[str, ...], settings: ClassifierSettings | None = None) -> None:
         self.classes = tuple(classes)
         self.settings = settings or ClassifierSettings()
         self.image_size = 0
@@ -104,9 +102,7 @@ class Classifier:
         assert self._network is not None, "fit or load the classifier first"
         return self._network
 
-    def fit(
-        self, train: CellSet, *, seed: int, val: CellSet | None = None, description: str = ""
-    ) -> Self:
+    def fit(self, train: CellSet, *, seed: int, val: CellSet | None = None, description: str = "") -> Self:
         """Train from fresh weights. Same cells, settings and seed: same result on one machine.
 
         Args:
@@ -165,8 +161,7 @@ class Classifier:
         """Note how far training is."""
         if not math.isfinite(loss):
             raise InputError(
-                f"training diverged by step {step} (loss {loss}); lower classifier.lr, now "
-                f"{self.peak_lr:g}."
+                f"training diverged by step {step} (loss {loss}); lower classifier.lr, now {self.peak_lr:g}."
             )
         row = {"loss": round(loss, 5)}
         if val is not None:
@@ -217,9 +212,7 @@ class Classifier:
         """What the last layer sees: float32, shape (n, d)."""
         return self._map(cells, self.network.features, self.network.head.in_features)
 
-    def _map(
-        self, cells: CellSet, function: Callable[[Tensor], Tensor], width: int
-    ) -> NDArray[np.float32]:
+    def _map(self, cells: CellSet, function: Callable[[Tensor], Tensor], width: int) -> NDArray[np.float32]:
         """Apply a function of images batch by batch: shape (n, width)."""
         if cells.image_size != self.image_size and len(cells):
             raise InputError(

@@ -35,9 +35,7 @@ def label_agreement(synthetic: CellSet, judge: Classifier, real: CellSet) -> dic
                 "train the judge on the same classes."
             )
     if real.is_synthetic.any():
-        raise InputError(
-            "the judge's ceiling is read on real cells only; leave synthetic ones out."
-        )
+        raise InputError("the judge's ceiling is read on real cells only; leave synthetic ones out.")
     matrix = confusion(judge, synthetic)
     ceiling = _recalls(confusion(judge, real))
     counts = matrix.sum(axis=1)
@@ -63,9 +61,7 @@ def confusion(judge: Classifier, cells: CellSet) -> NDArray[np.int64]:
 
 
 def _recalls(matrix: NDArray[np.int64]) -> list[float | None]:
-    return [
-        float(row[label] / row.sum()) if row.sum() else None for label, row in enumerate(matrix)
-    ]
+    return [float(row[label] / row.sum()) if row.sum() else None for label, row in enumerate(matrix)]
 
 
 def _mixed(recalls: list[float | None], counts: NDArray[np.int64]) -> float | None:
@@ -78,9 +74,7 @@ def _mixed(recalls: list[float | None], counts: NDArray[np.int64]) -> float | No
     return float(total / counts.sum()) if counts.sum() else None
 
 
-def _confused(
-    matrix: NDArray[np.int64], classes: tuple[str, ...], most: int = 5
-) -> list[dict[str, Any]]:
+def _confused(matrix: NDArray[np.int64], classes: tuple[str, ...], most: int = 5) -> list[dict[str, Any]]:
     """The pairs that are mistaken most, as a share of the intended class."""
     pairs = [
         {"intended": classes[i], "predicted": classes[j], "share": float(row[j] / row.sum())}

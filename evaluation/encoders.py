@@ -64,9 +64,7 @@ class DomainSettings(Settings):
     classifier: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
 
 
-EncoderSettings = Annotated[
-    InceptionSettings | OnnxSettings | DomainSettings, Field(discriminator="kind")
-]
+EncoderSettings = Annotated[InceptionSettings | OnnxSettings | DomainSettings, Field(discriminator="kind")]
 
 
 class Encoder(Protocol):
@@ -163,18 +161,14 @@ def build_encoder(
     if isinstance(settings, InceptionSettings):
         return CachedEncoder(InceptionNetwork(settings.path), folder)
     if isinstance(settings, OnnxSettings):
-        network = OnnxNetwork(
-            settings.path, settings.output, settings.input_size, settings.input_range
-        )
+        network = OnnxNetwork(settings.path, settings.output, settings.input_size, settings.input_range)
         return CachedEncoder(network, folder)
     if settings.path is not None:
         return CachedEncoder(DomainEncoder(Classifier.load(settings.path)), folder)
     return CachedEncoder(DomainEncoder(_fitted(settings.classifier, train, seed, folder)), folder)
 
 
-def _fitted(
-    settings: ClassifierSettings, train: CellSet | None, seed: int, cache: Path
-) -> Classifier:
+def _fitted(settings: ClassifierSettings, train: CellSet | None, seed: int, cache: Path) -> Classifier:
     """Fit once for these cells, settings and seed; later runs load it."""
     if train is None or len(train) == 0:
         raise InputError(
@@ -182,9 +176,7 @@ def _fitted(
             "classifier, or give training cells."
         )
     if train.is_synthetic.any():
-        raise InputError(
-            "the domain encoder is fitted on real cells only; leave synthetic ones out."
-        )
+        raise InputError("the domain encoder is fitted on real cells only; leave synthetic ones out.")
     key = digest({"settings": to_dict(settings), "cells": train.digest, "seed": seed})
     folder = cache / "encoders" / key
     if not (folder / "weights.safetensors").is_file():

@@ -101,9 +101,7 @@ class OnnxNetwork:
         self.session = _session(path)
         self.input, self.batch, edge = _image_input(self.session, path)
         if edge is not None and input_size not in (None, edge):
-            raise InputError(
-                f"encoder.input_size={input_size}: {path.name} takes {edge} px; leave it out."
-            )
+            raise InputError(f"encoder.input_size={input_size}: {path.name} takes {edge} px; leave it out.")
         self.size = edge or input_size or 224
         self.output = _output(self.session, path, output)
         self.input_range = input_range
@@ -217,9 +215,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
         ) from None
 
 
-def _image_input(
-    session: onnxruntime.InferenceSession, path: Path
-) -> tuple[str, int | None, int | None]:
+def _image_input(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, int | None, int | None]:
     """Name, fixed batch and fixed edge (None where open) of the image input."""
     inputs = session.get_inputs()
     first = inputs[0]
@@ -246,9 +242,7 @@ def _edge(shape: list[Any]) -> int | None:
 def _output(session: onnxruntime.InferenceSession, path: Path, wanted: str | None) -> str:
     names = [str(output.name) for output in session.get_outputs()]
     if wanted is not None and wanted not in names:
-        raise InputError(
-            f"encoder.output={wanted}: no such output of {path.name}.{suggest(wanted, names)}"
-        )
+        raise InputError(f"encoder.output={wanted}: no such output of {path.name}.{suggest(wanted, names)}")
     return wanted or ("features" if "features" in names else names[0])
 
 

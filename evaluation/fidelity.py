@@ -123,9 +123,7 @@ def fidelity(
             "classes": [reference.classes[label] for label in mix],
         },
         "name": "FID" if encoder.name == "Inception" else f"Fréchet distance ({encoder.name})",
-        "overall": _scores(
-            overall_real, overall_made, OVERALL_MINIMUM, "overall", floor_repeats, seed
-        ),
+        "overall": _scores(overall_real, overall_made, OVERALL_MINIMUM, "overall", floor_repeats, seed),
         "per_class": per_class,
         "left_out": left_out,
     }
@@ -160,9 +158,7 @@ def _check(reference: CellSet, synthetic: CellSet) -> None:
 
 def _mix(reference: CellSet, synthetic: CellSet) -> tuple[list[int], dict[str, str]]:
     """Classes of the overall mix, and why the others are not in it."""
-    counts = list(
-        zip(reference.classes, reference.counts.values(), synthetic.counts.values(), strict=True)
-    )
+    counts = list(zip(reference.classes, reference.counts.values(), synthetic.counts.values(), strict=True))
     shared = [label for label, (_, n, m) in enumerate(counts) if min(n, m) > 0]
     plenty = [label for label in shared if min(counts[label][1:]) >= MIX_MINIMUM]
     mix = plenty or shared
@@ -216,9 +212,7 @@ def _thinned(side: _Side, seed: int) -> _Side:
 
 
 def _frechet_scores(real: _Side, made: _Side, repeats: int, seed: int) -> dict[str, Entry]:
-    def halves(
-        rows: Rows, others: Rows, columns: Rows
-    ) -> tuple[dict[str, float], dict[str, float]]:
+    def halves(rows: Rows, others: Rows, columns: Rows) -> tuple[dict[str, float], dict[str, float]]:
         first = Factor.of(real.features[rows])
         matched = first.frechet(Factor.of(made.features[columns]))
         floor = first.frechet(Factor.of(real.features[others]))
@@ -229,21 +223,15 @@ def _frechet_scores(real: _Side, made: _Side, repeats: int, seed: int) -> dict[s
     return _entries(values, real, made, halves, 2, repeats, seed)
 
 
-def _pairwise_scores(
-    real: _Side, made: _Side, manifold: bool, repeats: int, seed: int
-) -> dict[str, Entry]:
+def _pairwise_scores(real: _Side, made: _Side, manifold: bool, repeats: int, seed: int) -> dict[str, Entry]:
     """KID, and with enough cells the four manifold metrics, from one set of distances."""
     pairs = Pairwise(real.features, made.features)
 
-    def kid_halves(
-        rows: Rows, others: Rows, columns: Rows
-    ) -> tuple[dict[str, float], dict[str, float]]:
+    def kid_halves(rows: Rows, others: Rows, columns: Rows) -> tuple[dict[str, float], dict[str, float]]:
         matched, floor = pairs.kid_matched(rows, columns), pairs.kid_halves(rows, others)
         return {"kid": matched}, {"kid": floor}
 
-    def manifold_halves(
-        rows: Rows, others: Rows, columns: Rows
-    ) -> tuple[dict[str, float], dict[str, float]]:
+    def manifold_halves(rows: Rows, others: Rows, columns: Rows) -> tuple[dict[str, float], dict[str, float]]:
         return pairs.manifold(rows, columns), pairs.manifold_halves(rows, others)
 
     entries = _entries({"kid": pairs.kid(seed)}, real, made, kid_halves, 2, repeats, seed)

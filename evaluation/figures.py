@@ -19,7 +19,7 @@ from cells.cellset import CellSet
 
 INK, MUTED, RULE = "#1f2933", "#7b8794", "#d9dee4"
 REAL, MADE, RIVAL = "#3d5a80", "#c8553d", "#8d99ae"  # blue: real; brick: made by a model
-STYLE = {
+STYLE: Any = {  # matplotlib types its keys as a literal of all of them
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -192,7 +192,7 @@ def agreement_figure(matrix: Sequence[Sequence[float]], classes: Sequence[str]) 
     figure, axes = _canvas(0.72 * len(classes) + 1.8, 0.42 * len(rows) + 1.5)
     _heat(axes, shares, "{:.0%}", 0.0, 1.0, hide=0.005)
     axes.set_xticks(range(len(classes)), classes, rotation=25, ha="left", rotation_mode="anchor")
-    axes.set_yticks(range(len(rows)), [f"{classes[r]} ({counts[r].sum():.0f})" for r in rows])
+    axes.set_yticks(range(len(rows)), [f"{classes[int(r)]} ({counts[r].sum():.0f})" for r in rows])
     axes.xaxis.tick_top()
     for row, label in enumerate(rows):  # a frame around the class that was asked for
         axes.add_patch(Rectangle((label - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=MADE, lw=1.6))

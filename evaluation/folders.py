@@ -43,9 +43,7 @@ def read_folder(root: Path, size: int, cache: Path | None = None) -> CellSet:
     found = sorted({name for _, name in placed})
     if len(found) > 1 and FLAT in found and not (root / FLAT).is_dir():
         loose = next(path for path, (_, name) in zip(paths, placed, strict=True) if name == FLAT)
-        raise InputError(
-            f"{loose}: lies beside class folders; move it into one, or give a flat folder."
-        )
+        raise InputError(f"{loose}: lies beside class folders; move it into one, or give a flat folder.")
     return CellSet.from_arrays(
         pack(paths, size, cache=cache),
         np.array([found.index(name) for _, name in placed], dtype=np.int64),

@@ -48,9 +48,7 @@ class CopyDetector:
         distances, _ = self.nearest(heldout)
         known = np.isfinite(distances)
         if not known.any():
-            raise InputError(
-                "copies cannot be calibrated: no held-out real cell of a training class."
-            )
+            raise InputError("copies cannot be calibrated: no held-out real cell of a training class.")
         self.scales = _scales(distances, heldout, known)
         relative = distances[known] / self.scales[heldout.labels[known]]
         self.threshold = float(np.quantile(relative, per_flag))

@@ -90,9 +90,7 @@ def evaluate_sets(
             "encoder.kind=domain needs class folders to be fitted on; set encoder.path, or use "
             "encoder.kind=onnx."
         )
-    encoder: Encoder = build_encoder(
-        settings.encoder, real, seed_of(settings.seed, "encoder"), cache
-    )
+    encoder: Encoder = build_encoder(settings.encoder, real, seed_of(settings.seed, "encoder"), cache)
     reference = real if holdout is None else holdout
     sides = {"real": real, "synthetic": synthetic, "holdout": holdout}
     return {
@@ -121,9 +119,7 @@ def _same_classes(
     for side in sides:
         for name, count in side.counts.items():
             if count and name not in real.classes:
-                raise InputError(
-                    f"class '{name}' has no folder under real=.{suggest(name, real.classes)}"
-                )
+                raise InputError(f"class '{name}' has no folder under real=.{suggest(name, real.classes)}")
     classes = real.classes
     other = aligned(holdout, classes) if holdout is not None else None
     return real, aligned(synthetic, classes), other
@@ -131,9 +127,7 @@ def _same_classes(
 
 def _copies(real: CellSet, synthetic: CellSet, holdout: CellSet | None) -> dict[str, Any]:
     if holdout is None:
-        return {
-            "reason": "not computable: give holdout= with real images the generator has not seen"
-        }
+        return {"reason": "not computable: give holdout= with real images the generator has not seen"}
     found = near_copies(synthetic, real, holdout)
     for pair in found["worst"]:
         pair["synthetic"] = str(synthetic.names[pair["synthetic_index"]])

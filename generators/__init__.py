@@ -14,9 +14,7 @@ from generators.resample import Repeat, RepeatSettings
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
 
-GeneratorSettings = Annotated[
-    GanSettings | DiffusionSettings | RepeatSettings, Field(discriminator="kind")
-]
+GeneratorSettings = Annotated[GanSettings | DiffusionSettings | RepeatSettings, Field(discriminator="kind")]
 
 GENERATORS: dict[str, Any] = {
     "gan": Gan,
@@ -74,8 +72,6 @@ def load(folder: Path) -> Generator:
         folder = folder / "model"
     kind = read_json(folder / "config.json").get("kind")
     if kind not in GENERATORS:
-        raise InputError(
-            f"{folder}: unknown kind of generator '{kind}'.{suggest(str(kind), GENERATORS)}"
-        )
+        raise InputError(f"{folder}: unknown kind of generator '{kind}'.{suggest(str(kind), GENERATORS)}")
     loaded: Generator = GENERATORS[kind].load(folder)
     return loaded

@@ -53,9 +53,7 @@ SYMMETRIES: dict[Symmetry, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
-def differentiable(
-    images: Tensor, draws: torch.Generator, probability: float, symmetry: Symmetry
-) -> Tensor:
+def differentiable(images: Tensor, draws: torch.Generator, probability: float, symmetry: Symmetry) -> Tensor:
     """What a discriminator sees: symmetry always, the other transforms with `probability` each.
 
     Args:

@@ -123,9 +123,7 @@ def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, T
     return sigma_data**2 / total**2, sigma * sigma_data / total, 1 / total, sigma.log() / 4
 
 
-def denoise(
-    network: nn.Module, noisy: Tensor, sigma: Tensor, labels: Tensor, sigma_data: float
-) -> Tensor:
+def denoise(network: nn.Module, noisy: Tensor, sigma: Tensor, labels: Tensor, sigma_data: float) -> Tensor:
     """The clean images that the network expects behind noisy ones: D(x; σ), EDM equation 7.
 
     Args:
@@ -236,18 +234,14 @@ class Diffusion:
         network = _unet(settings, len(self.classes), self.image_size, self.seed).train()
         self.network = deepcopy(network).to(accelerator.device)
         ema = Ema(self.network, settings.ema_half_life)
-        optimizer: Any = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=0.01
-        )
+        optimizer: Any = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=0.01)
         network, optimizer = accelerator.prepare(network, optimizer)
         host_labels = labels.cpu()
 
         def step(number: int) -> dict[str, Tensor]:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(number, settings)
-            index = balanced_indices(
-                host_labels, settings.batch, settings.balance, self.seed, number
-            )
+            index = balanced_indices(host_labels, settings.batch, settings.balance, self.seed, number)
             index = index.to(images.device)
             loss = self._loss(network, images[index], labels[index], number)
             optimizer.zero_grad(set_to_none=True)

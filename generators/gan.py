@@ -225,9 +225,7 @@ class Game:
         self._descend(loss, self.critic_adam)
         return found
 
-    def _move_maker(
-        self, real: Tensor, labels: Tensor, draws: torch.Generator
-    ) -> dict[str, Tensor]:
+    def _move_maker(self, real: Tensor, labels: Tensor, draws: torch.Generator) -> dict[str, Tensor]:
         # The second half repeats the first half's classes, so that pairs differ in the latent only.
         half = len(labels) // 2
         real, labels = real[:half].repeat(2, 1, 1, 1), labels[:half].repeat(2)
@@ -284,9 +282,7 @@ class Gan:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, "weights"))
-            return ImageMaker(*shape, settings.latent, settings.layers), Critic(
-                *shape, settings.layers
-            )
+            return ImageMaker(*shape, settings.latent, settings.layers), Critic(*shape, settings.layers)
 
     def fit(self, cells: CellSet, run: RunDir, monitor: Monitor | None = None) -> Self:
         """Train on cells; see `generators.protocol.Generator.fit`."""
@@ -308,20 +304,17 @@ class Gan:
         ema = Ema(self.network, settings.ema_half_life)
         betas = (0.0, settings.critic_beta)
         optimizers = [
-            torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=betas)
-            for net in networks
+            torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=betas) for net in networks
         ]
         maker, critic, *prepared = accelerator.prepare(*networks, *optimizers)
         spread = class_spread(images, labels)
-        game = Game(
-            settings, self.seed, maker, critic, prepared[0], prepared[1], spread, accelerator
-        )
+        game = Game(settings, self.seed, maker, critic, prepared[0], prepared[1], spread, accelerator)
         host_labels = labels.cpu()
 
         def step(number: int) -> dict[str, Tensor]:
-            index = balanced_indices(
-                host_labels, settings.batch, settings.balance, self.seed, number
-            ).to(images.device)
+            index = balanced_indices(host_labels, settings.batch, settings.balance, self.seed, number).to(
+                images.device
+            )
             losses = game.play(images[index], labels[index], number)
             ema.update(maker, number * settings.batch, settings.batch)
             return losses

@@ -53,9 +53,7 @@ class ImageMaker(nn.Module):
         layers: Residual blocks per resolution.
     """
 
-    def __init__(
-        self, classes: int, size: int, channels: tuple[int, ...], latent: int, layers: int
-    ) -> None:
+    def __init__(self, classes: int, size: int, channels: tuple[int, ...], latent: int, layers: int) -> None:
         super().__init__()
         widths = channels[::-1]
         self.edge = size // 2 ** (len(channels) - 1)
@@ -103,9 +101,7 @@ class Critic(nn.Module):
         self.change = nn.ModuleList(
             nn.Conv2d(before, after, 1, bias=False) for before, after in pairwise(channels)
         )
-        self.stages = nn.ModuleList(
-            _stage(each, layers, layers * len(channels)) for each in channels
-        )
+        self.stages = nn.ModuleList(_stage(each, layers, layers * len(channels)) for each in channels)
         self.gather = nn.Conv2d(width, width, edge, groups=width)
         self.feature = nn.Linear(width, width)
         self.embedding = nn.Embedding(classes, width)
@@ -119,9 +115,7 @@ class Critic(nn.Module):
             if index:
                 x = self.change[index - 1](functional.avg_pool2d(x, 2))
             x = stage(x)  # (b, width, h / 2^index, …)
-        features = self.feature(
-            functional.leaky_relu(self.gather(x).flatten(1), SLOPE)
-        )  # (b, width)
+        features = self.feature(functional.leaky_relu(self.gather(x).flatten(1), SLOPE))  # (b, width)
         return (features * self.embedding(labels)).sum(dim=1) / math.sqrt(features.shape[1])
 
 

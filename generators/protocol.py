@@ -144,14 +144,11 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any], where: Path)
     changed = first_difference(dict(before), dict(now))
     if changed:
         raise InputError(
-            f"{where}: was trained with another config ({changed}); "
-            "undo the change or choose another out=."
+            f"{where}: was trained with another config ({changed}); undo the change or choose another out=."
         )
 
 
-def save_model(
-    generator: Generator, kind: str, tensors: Mapping[str, Tensor], folder: Path
-) -> None:
+def save_model(generator: Generator, kind: str, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Write a fitted generator: seen.txt and weights first, config.json last."""
     record = generator.record
     if record is None:
@@ -175,9 +172,7 @@ def load_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     """
     tensors, config = load_weights(folder)
     if config.get("kind") != kind:
-        raise InputError(
-            f"{folder}: holds a generator of kind {config.get('kind')!r}, not {kind!r}."
-        )
+        raise InputError(f"{folder}: holds a generator of kind {config.get('kind')!r}, not {kind!r}.")
     if config.get("format") != FORMAT:
         raise InputError(
             f"{folder}: has format {config.get('format')}, this version reads {FORMAT}; "
@@ -216,8 +211,7 @@ def check_request(generator: Generator, labels: Tensor, seeds: Tensor) -> None:
     """
     if labels.shape != seeds.shape or labels.ndim != 1:
         raise InputError(
-            f"labels {tuple(labels.shape)} and seeds {tuple(seeds.shape)}: "
-            "give one of each per image."
+            f"labels {tuple(labels.shape)} and seeds {tuple(seeds.shape)}: give one of each per image."
         )
     if len(labels) == 0:
         return
@@ -243,9 +237,7 @@ def noise(seeds: Tensor, shape: tuple[int, ...]) -> Tensor:
     Returns:
         float32, shape (n, *shape), on the CPU so that a seed means the same everywhere.
     """
-    rows = [
-        torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds
-    ]
+    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     return torch.stack(rows) if rows else torch.zeros((0, *shape))
 
 

@@ -77,9 +77,7 @@ class Repeat:
         check_request(self, labels, seeds)
         if self.record is None:
             raise InputError("the generator has no cells yet; call fit() before sample().")
-        members = [
-            torch.nonzero(self._labels == label).flatten() for label in range(len(self.classes))
-        ]
+        members = [torch.nonzero(self._labels == label).flatten() for label in range(len(self.classes))]
         rows = [
             int(members[int(label)][seed_of(int(seed), "repeat") % len(members[int(label)])])
             for label, seed in zip(labels, seeds, strict=True)
@@ -103,7 +101,5 @@ class Repeat:
         tensors, _, self.record = load_model(folder, KIND)
         expected = (3, self.image_size, self.image_size)
         if set(tensors) != {"images", "labels"} or tuple(tensors["images"].shape[1:]) != expected:
-            raise InputError(
-                f"{folder}: weights.safetensors holds no cells of {self.image_size} px."
-            )
+            raise InputError(f"{folder}: weights.safetensors holds no cells of {self.image_size} px.")
         self._images, self._labels = tensors["images"], tensors["labels"]

@@ -43,9 +43,7 @@ def synthesize(
         InputError: If a class is unknown or a quota negative.
     """
     wanted = _checked(generator, quotas)
-    labels = [
-        label for label, name in enumerate(generator.classes) for _ in range(wanted.get(name, 0))
-    ]
+    labels = [label for label, name in enumerate(generator.classes) for _ in range(wanted.get(name, 0))]
     places = [i for name in generator.classes for i in range(wanted.get(name, 0))]
     seeds = [seed_of(seed, generator.classes[k], i) for k, i in zip(labels, places, strict=True)]
     pixels = _draw(
@@ -60,8 +58,7 @@ def synthesize(
         labels,
         generator.classes,
         names=[
-            f"{generator_name}/{generator.classes[k]}/{i:06d}"
-            for k, i in zip(labels, places, strict=True)
+            f"{generator_name}/{generator.classes[k]}/{i:06d}" for k, i in zip(labels, places, strict=True)
         ],
         origin="synthetic",
         provenance=[{**common, "seed": each} for each in seeds],

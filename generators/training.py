@@ -83,9 +83,7 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.learning_rate * (
-        0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done))))
-    )
+    return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done)))))
 
 
 def make_accelerator() -> Accelerator:
@@ -205,13 +203,9 @@ def train(
                 speed = settings.batch * (done - start) / (time.monotonic() - started)
                 run.scalars(done, **means, images_per_second=speed)
             if grid_due(done, settings):
-                write_grid(
-                    generator, run.path / "samples" / f"step-{done:06d}.png", settings.grid_columns
-                )
+                write_grid(generator, run.path / "samples" / f"step-{done:06d}.png", settings.grid_columns)
                 if monitor is not None:
-                    run.scalars(
-                        done, **{f"monitor/{k}": v for k, v in monitor(done, generator).items()}
-                    )
+                    run.scalars(done, **{f"monitor/{k}": v for k, v in monitor(done, generator).items()})
             if done % settings.checkpoint_every == 0 and done < settings.steps:
                 save_checkpoint(
                     run.path / "checkpoints", done, trainer.tensors(), {"identity": dict(identity)}
@@ -239,15 +233,12 @@ def _means(losses: list[dict[str, Tensor]]) -> dict[str, float]:
     """Mean of each loss over the steps that report it."""
     names = dict.fromkeys(name for step in losses for name in step)
     return {
-        name: float(torch.stack([step[name] for step in losses if name in step]).mean())
-        for name in names
+        name: float(torch.stack([step[name] for step in losses if name in step]).mean()) for name in names
     }
 
 
 def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {
-        key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}/")
-    }
+    return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
 
 
 def write_grid(generator: Generator, path: Path, columns: int) -> None:
@@ -257,9 +248,7 @@ def write_grid(generator: Generator, path: Path, columns: int) -> None:
     seeds = torch.tensor([seed_of(generator.seed, "grid", i) for i in range(len(labels))])
     images = generator.sample(labels, seeds).permute(0, 2, 3, 1).numpy()  # (n, h, w, 3)
     with writing(path) as aside:
-        labelled_grid(images.reshape(count, columns, *images.shape[1:]), generator.classes).save(
-            aside
-        )
+        labelled_grid(images.reshape(count, columns, *images.shape[1:]), generator.classes).save(aside)
 
 
 def labelled_grid(images: np.ndarray, names: tuple[str, ...]) -> Image.Image:

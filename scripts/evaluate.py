@@ -60,13 +60,10 @@ def _free(file: Path, settings: EvaluateSettings, overwrite: bool) -> Path:
         for key, value in to_dict(settings).items():
             if found.get(key) != value:
                 raise InputError(
-                    f"{file} holds a result with another '{key}'; choose another out=, or add "
-                    "overwrite=true."
+                    f"{file} holds a result with another '{key}'; choose another out=, or add overwrite=true."
                 )
     if not overwrite and not file.exists() and file.with_suffix(".md").exists():
-        raise InputError(
-            f"{file.with_suffix('.md')} exists; choose another out=, or add overwrite=true."
-        )
+        raise InputError(f"{file.with_suffix('.md')} exists; choose another out=, or add overwrite=true.")
     return file
 
 

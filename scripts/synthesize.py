@@ -61,18 +61,14 @@ def main(arguments: argparse.Namespace) -> None:
     record = generator.record
     assert record is not None, "a loaded generator knows its cells"
     wanted = _wanted(settings, generator)
-    drawn = synthesize(
-        generator, wanted, settings.seed, settings.generator.name, record.split_digest
-    )
+    drawn = synthesize(generator, wanted, settings.seed, settings.generator.name, record.split_digest)
     _save(drawn, generator, settings)
     print(f"drew {len(drawn)} cells: {settings.out}")
 
 
 def _check_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            f"{out}: exists and is not empty; nothing was overwritten, choose another out=."
-        )
+        raise InputError(f"{out}: exists and is not empty; nothing was overwritten, choose another out=.")
 
 
 def _wanted(settings: SynthesizeSettings, generator: Generator) -> Mapping[str, int]:
@@ -88,9 +84,7 @@ def _wanted(settings: SynthesizeSettings, generator: Generator) -> Mapping[str, 
     balance = load_config(BalanceSettings, None, [f"to={settings.balance}"])
     wanted = quotas(_training_cells(settings.cells, generator), balance)
     if not wanted:
-        raise InputError(
-            f"{settings.cells}: no class is short of cells at balance={settings.balance}."
-        )
+        raise InputError(f"{settings.cells}: no class is short of cells at balance={settings.balance}.")
     return wanted
 
 

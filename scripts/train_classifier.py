@@ -78,8 +78,7 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
     added = CellSet.load(folder)
     if not added.is_synthetic.all():
         raise InputError(
-            f"{folder}: holds cells that are not synthetic; real ones belong into data, where they "
-            "are split."
+            f"{folder}: holds cells that are not synthetic; real ones belong into data, where they are split."
         )
     makers = {str(origin.get("split_digest")) for origin in added.provenance}
     if makers - {train.digest}:
@@ -108,9 +107,7 @@ def is_done(out: Path, train: CellSet, split: Split) -> bool:
     return True
 
 
-def train_and_score(
-    settings: TrainClassifierSettings, train: CellSet, split: Split, run: RunDir
-) -> None:
+def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Split, run: RunDir) -> None:
     """Train; then write the classifier and, last, its scores."""
     classifier = Classifier(train.classes, settings.classifier)
     classifier.fit(train, seed=settings.seed, val=split.val)
@@ -130,9 +127,7 @@ def train_and_score(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument(
         "words",
         nargs="+",

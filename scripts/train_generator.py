@@ -46,9 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Train the generator that a config describes."""
     paths, overrides = split_arguments(arguments.words)
     if len(paths) != 1:
-        raise InputError(
-            "name one config, e.g. configs/diffusion_pbc.yaml; settings are written key=value."
-        )
+        raise InputError("name one config, e.g. configs/diffusion_pbc.yaml; settings are written key=value.")
     out, overrides = take(overrides, "out")
     folder = Path(out or Path("results") / paths[0].stem)
     settings = load_config(TrainGeneratorSettings, paths[0], overrides)

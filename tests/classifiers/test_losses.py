@@ -47,9 +47,7 @@ def test_logit_adjustment_is_cross_entropy_of_shifted_logits(batch: tuple[Tensor
 
 def test_logit_adjustment_of_equal_counts_is_cross_entropy(batch: tuple[Tensor, Tensor]) -> None:
     equal = torch.tensor([7, 7, 7])
-    assert float(logit_adjustment(equal)(*batch)) == pytest.approx(
-        float(cross_entropy(equal)(*batch))
-    )
+    assert float(logit_adjustment(equal)(*batch)) == pytest.approx(float(cross_entropy(equal)(*batch)))
 
 
 @pytest.mark.parametrize("name", ["class_weights", "logit_adjustment"])

@@ -61,9 +61,7 @@ class TestContract:
     def test_same_seed_same_result(self, network: str) -> None:
         cells = toy(SIZES[network], (8, 8, 8))
         made = [
-            Classifier(CLASSES, settings(network, steps=3))
-            .fit(cells, seed=seed)
-            .probabilities(cells)
+            Classifier(CLASSES, settings(network, steps=3)).fit(cells, seed=seed).probabilities(cells)
             for seed in (0, 0, 1)
         ]
         np.testing.assert_array_equal(made[0], made[1])
@@ -83,9 +81,7 @@ class TestContract:
     def test_too_small_an_image_is_refused_with_the_number(self, network: str) -> None:
         smallest = NETWORKS[network].smallest
         net = Classifier(CLASSES, settings(network))
-        with pytest.raises(
-            InputError, match=f"at least {smallest} px, these have {smallest - 1} px"
-        ):
+        with pytest.raises(InputError, match=f"at least {smallest} px, these have {smallest - 1} px"):
             net.fit(toy(smallest - 1, (2, 2, 2)), seed=0)
 
     def test_a_cell_s_answer_does_not_depend_on_its_neighbors(self, network: str) -> None:

@@ -45,9 +45,7 @@ class Counting:
 def test_features_are_computed_once_for_a_content_and_an_encoder(tmp_path: Path) -> None:
     inner = Counting()
     first = CachedEncoder(inner, tmp_path).encode(CELLS)
-    same_content = CellSet.from_arrays(
-        CELLS.pixels, CELLS.labels, CLASSES, names=["x"] * len(CELLS)
-    )
+    same_content = CellSet.from_arrays(CELLS.pixels, CELLS.labels, CLASSES, names=["x"] * len(CELLS))
     assert np.array_equal(CachedEncoder(inner, tmp_path).encode(same_content), first)
     assert inner.calls == 1
     CachedEncoder(inner, tmp_path).encode(CELLS.subset(np.arange(len(CELLS))[::-1]))

@@ -38,9 +38,7 @@ def cells(
 ) -> CellSet:
     random = np.random.default_rng(seed)
     n = sum(counts.values())
-    pixels = np.clip(128 + noise * random.standard_normal((n, edge, edge, 3)), 0, 255).astype(
-        np.uint8
-    )
+    pixels = np.clip(128 + noise * random.standard_normal((n, edge, edge, 3)), 0, 255).astype(np.uint8)
     labels = np.repeat([CLASSES.index(name) for name in counts], list(counts.values()))
     split = "test" if origin == "real" else ""
     return CellSet.from_arrays(pixels, labels, CLASSES, origin=origin, splits=split)
@@ -130,9 +128,7 @@ def test_fingerprints_keep_apart_what_is_not_comparable() -> None:
         fidelity(REAL, GOOD.subset(GOOD.labels < 2), Painted(), floor_repeats=2),
         fidelity(REAL, GOOD.subset(np.arange(0, 265, 2)), Painted(), floor_repeats=2),
         fidelity(cells(REAL.counts, 5), GOOD, Painted(), floor_repeats=2),
-        fidelity(
-            cells(REAL.counts, edge=10), cells(GOOD.counts, edge=10), Painted(), floor_repeats=2
-        ),
+        fidelity(cells(REAL.counts, edge=10), cells(GOOD.counts, edge=10), Painted(), floor_repeats=2),
     ]
     assert comparison_key(same) == comparison_key(base)
     assert len({comparison_key(found) for found in (base, *others)}) == 6

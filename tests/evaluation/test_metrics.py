@@ -86,9 +86,7 @@ def test_kid_of_unequal_sides_averages_subsets() -> None:
 def test_precision_and_recall_are_those_of_prdc() -> None:
     x, y = drawn(120), drawn(150, shift=0.4, seed=1)
     expected = prdc(x, y, 3)
-    assert precision_recall(x, y) == pytest.approx(
-        (expected["precision"], expected["recall"]), rel=1e-6
-    )
+    assert precision_recall(x, y) == pytest.approx((expected["precision"], expected["recall"]), rel=1e-6)
 
 
 @pytest.mark.parametrize("k", [3, 5])

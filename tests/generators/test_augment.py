@@ -25,10 +25,7 @@ def _variants(image: torch.Tensor) -> list[torch.Tensor]:
 def _kinds(images: torch.Tensor, reference: torch.Tensor) -> list[int]:
     """Which of the eight variants each image is."""
     variants = _variants(reference)
-    return [
-        next(i for i, variant in enumerate(variants) if torch.equal(image, variant))
-        for image in images
-    ]
+    return [next(i for i, variant in enumerate(variants) if torch.equal(image, variant)) for image in images]
 
 
 @pytest.mark.parametrize(("symmetry", "expected"), [(dihedral, 8), (flips, 4)])

@@ -58,9 +58,7 @@ def test_samples_are_bytes_of_the_right_shape(kind: str, fitted: Any, request_of
 
 
 @every_kind
-def test_same_seed_same_image_other_seed_other_image(
-    kind: str, fitted: Any, request_of: Request
-) -> None:
+def test_same_seed_same_image_other_seed_other_image(kind: str, fitted: Any, request_of: Request) -> None:
     generator = fitted[kind][0]
     labels, seeds = request_of(6)
     assert torch.equal(generator.sample(labels, seeds), generator.sample(labels, seeds))
@@ -70,9 +68,7 @@ def test_same_seed_same_image_other_seed_other_image(
 
 
 @every_kind
-def test_image_does_not_depend_on_its_neighbors(
-    kind: str, fitted: Any, request_of: Request
-) -> None:
+def test_image_does_not_depend_on_its_neighbors(kind: str, fitted: Any, request_of: Request) -> None:
     generator = fitted[kind][0]
     labels, seeds = request_of(7)
     together = generator.sample(labels, seeds)
@@ -93,9 +89,7 @@ def test_class_matters(kind: str, fitted: Any) -> None:
 
 
 @every_kind
-def test_load_gives_back_what_was_saved(
-    kind: str, fitted: Any, request_of: Request, tmp_path: Path
-) -> None:
+def test_load_gives_back_what_was_saved(kind: str, fitted: Any, request_of: Request, tmp_path: Path) -> None:
     generator, folder = fitted[kind]
     for source in (folder, folder / "model"):
         copy = load(source)
@@ -104,9 +98,7 @@ def test_load_gives_back_what_was_saved(
         assert copy.record == generator.record
         assert torch.equal(copy.sample(*request_of()), generator.sample(*request_of()))
     copy.save(tmp_path / "again")
-    assert torch.equal(
-        load(tmp_path / "again").sample(*request_of()), generator.sample(*request_of())
-    )
+    assert torch.equal(load(tmp_path / "again").sample(*request_of()), generator.sample(*request_of()))
 
 
 @every_kind
@@ -299,9 +291,7 @@ def test_killed_training_resumes_to_the_same_weights(
     cells.save(tmp_path / "cells")
     names = {"root": ROOT, "model": folder, "cells": tmp_path / "cells", "run": tmp_path / "run"}
     code = KILLED.format(**{name: str(path) for name, path in names.items()})
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 240
     while not (tmp_path / "run/samples/step-000003.png").exists():
         assert process.poll() is None and time.monotonic() < deadline
@@ -309,9 +299,7 @@ def test_killed_training_resumes_to_the_same_weights(
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "run/model").exists()
-    resumed = build(generator.settings, cells.classes, 8, seed=3).fit(
-        cells, RunDir(tmp_path / "run")
-    )
+    resumed = build(generator.settings, cells.classes, 8, seed=3).fit(cells, RunDir(tmp_path / "run"))
     _assert_same_weights(resumed, generator)
 
 

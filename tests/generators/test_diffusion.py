@@ -146,9 +146,7 @@ def test_guidance_acts_at_middle_noise_only(
     one = plain.sample(labels, seeds)
     assert calls == [1] * 4
     calls.clear()
-    plain.settings = plain.settings.model_copy(
-        update={"guidance": 3.0, "guidance_interval": (0.1, 10.0)}
-    )
+    plain.settings = plain.settings.model_copy(update={"guidance": 3.0, "guidance_interval": (0.1, 10.0)})
     guided = plain.sample(labels, seeds)
     assert calls.count(1) == 4
     assert 1 <= calls.count(3) <= 2  # class 3 of 3 stands for "any"; σ = 80, 17, 2, 0.002
@@ -169,8 +167,6 @@ def test_training_learns_the_brightness_of_classes(cells: CellSet, run: RunDir) 
     )
     model = Diffusion(settings, cells.classes, 8, seed=1).fit(cells, run)
     labels = torch.arange(3).repeat_interleave(20)
-    drawn = (
-        model.sample(labels, torch.arange(60)).float().mean(dim=(1, 2, 3)).reshape(3, 20).mean(1)
-    )
+    drawn = model.sample(labels, torch.arange(60)).float().mean(dim=(1, 2, 3)).reshape(3, 20).mean(1)
     pale, dark, rare = drawn.tolist()
     assert pale > rare + 20 > dark + 40

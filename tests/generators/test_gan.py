@@ -29,9 +29,7 @@ def test_losses_are_mirror_images_and_log_two_at_a_draw() -> None:
 
 def test_loss_depends_on_differences_only() -> None:
     real, made = torch.randn(9), torch.randn(9)
-    assert critic_loss(real + 5, made + 5) == pytest.approx(
-        critic_loss(real, made).item(), rel=1e-5
-    )
+    assert critic_loss(real + 5, made + 5) == pytest.approx(critic_loss(real, made).item(), rel=1e-5)
 
 
 def test_penalty_of_a_linear_critic_is_its_squared_norm() -> None:
@@ -109,8 +107,6 @@ def test_training_learns_the_brightness_of_classes(cells: CellSet, run: RunDir) 
     )
     model = Gan(settings, cells.classes, 8, seed=1).fit(cells, run)
     labels = torch.arange(3).repeat_interleave(20)
-    drawn = (
-        model.sample(labels, torch.arange(60)).float().mean(dim=(1, 2, 3)).reshape(3, 20).mean(1)
-    )
+    drawn = model.sample(labels, torch.arange(60)).float().mean(dim=(1, 2, 3)).reshape(3, 20).mean(1)
     pale, dark, rare = drawn.tolist()
     assert pale > rare + 15 > dark + 30

@@ -21,9 +21,7 @@ LABELS = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
 
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
 def test_class_probability_follows_the_balance(balance: float) -> None:
-    drawn = torch.cat(
-        [LABELS[balanced_indices(LABELS, 64, balance, 1, step)] for step in range(300)]
-    )
+    drawn = torch.cat([LABELS[balanced_indices(LABELS, 64, balance, 1, step)] for step in range(300)])
     counts = torch.tensor([900.0, 90.0, 10.0])
     expected = counts ** (1 - balance) / (counts ** (1 - balance)).sum()
     shares = torch.bincount(drawn, minlength=3) / len(drawn)

@@ -20,9 +20,7 @@ from runtime.command import run_command
 from runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = [
-    f"{net}.{key}" for net in ("encoder.classifier", "judge") for key in ("steps=2", "batch=16")
-]
+QUICK = [f"{net}.{key}" for net in ("encoder.classifier", "judge") for key in ("steps=2", "batch=16")]
 QUICK += ["floor_repeats=2"]
 
 
@@ -47,9 +45,7 @@ def call(*words: str) -> int:
 
 def evaluate(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *words]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False
-    )
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
 
 
 def write(root: Path, image: NDArray[np.uint8], *parts: str) -> None:

@@ -143,9 +143,7 @@ def test_set_opens_as_an_image_folder(control: Path, script: Script, tmp_path: P
     assert {json.loads(line)["origin"] for line in lines} == {"synthetic"}
 
 
-def test_bad_input_is_one_sentence_and_writes_nothing(
-    control: Path, script: Script, tmp_path: Path
-) -> None:
+def test_bad_input_is_one_sentence_and_writes_nothing(control: Path, script: Script, tmp_path: Path) -> None:
     out = tmp_path / "set"
     taken = tmp_path / "taken"
     taken.mkdir()
@@ -193,9 +191,7 @@ def test_bad_config_is_one_sentence(script: Script, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["diffusion_pbc", "gan_pbc"])
-def test_shipped_configs_train_in_small(
-    name: str, script: Script, shared: Path, tmp_path: Path
-) -> None:
+def test_shipped_configs_train_in_small(name: str, script: Script, shared: Path, tmp_path: Path) -> None:
     code, _, err = script(
         "train_generator",
         CONFIGS / f"{name}.yaml",

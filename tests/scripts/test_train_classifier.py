@@ -58,17 +58,13 @@ def synthetic(cells: CellSet, split_digest: str, folder: Path) -> Path:
         [cells.index_of("blast")] * 5,
         cells.classes,
         origin="synthetic",
-        provenance=[
-            {"generator": "gan", "seed": i, "split_digest": split_digest} for i in range(5)
-        ],
+        provenance=[{"generator": "gan", "seed": i, "split_digest": split_digest} for i in range(5)],
     )
     made.save(folder)
     return folder
 
 
-def test_it_writes_a_classifier_and_the_scores_that_sklearn_gives(
-    config: Path, tmp_path: Path
-) -> None:
+def test_it_writes_a_classifier_and_the_scores_that_sklearn_gives(config: Path, tmp_path: Path) -> None:
     assert run(config, f"out={tmp_path / 'net'}", "seed=3") == 0
     settings = TrainClassifierSettings.model_validate(TINY)
     split = divide(load(settings.data), settings.split)
@@ -81,16 +77,12 @@ def test_it_writes_a_classifier_and_the_scores_that_sklearn_gives(
         assert found[side]["balanced_accuracy"] == pytest.approx(
             balanced_accuracy_score(cells.labels, predicted)
         )
-        assert found[side]["macro_f1"] == pytest.approx(
-            f1_score(cells.labels, predicted, average="macro")
-        )
+        assert found[side]["macro_f1"] == pytest.approx(f1_score(cells.labels, predicted, average="macro"))
         recall = recall_score(cells.labels, predicted, average=None)
         assert list(found[side]["recall"].values()) == pytest.approx(list(recall))
     log = [json.loads(line) for line in (tmp_path / "net" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6]
-    assert log[-1]["val_balanced_accuracy"] == pytest.approx(
-        found["val"]["balanced_accuracy"], abs=1e-4
-    )
+    assert log[-1]["val_balanced_accuracy"] == pytest.approx(found["val"]["balanced_accuracy"], abs=1e-4)
 
 
 def test_a_finished_classifier_is_not_trained_again(
@@ -104,9 +96,7 @@ def test_a_finished_classifier_is_not_trained_again(
     assert weights.stat().st_mtime_ns == before
 
 
-def test_an_unfinished_one_is_trained_again_to_the_same_weights(
-    config: Path, tmp_path: Path
-) -> None:
+def test_an_unfinished_one_is_trained_again_to_the_same_weights(config: Path, tmp_path: Path) -> None:
     assert run(config, f"out={tmp_path / 'net'}") == 0
     first = (tmp_path / "net" / "weights.safetensors").read_bytes()
     (tmp_path / "net" / "scores.json").unlink()  # as if killed before the end
