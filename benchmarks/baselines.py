@@ -19,7 +19,7 @@ from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import scores
 from evaluation.settings import STRATEGIES
-from runtime.command import run_command, take
+from runtime.command import run_command, take, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import suggest
 from runtime.rundir import RunDir, read_json, write_json, write_text
@@ -99,15 +99,12 @@ def lines(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument(
-        "words",
-        nargs="*",
-        metavar="key=value",
-        help="data.root=DIR, out=DIR (results/baselines), seeds=3, strategies=[real,balanced], "
+    return words_parser(
+        __doc__,
+        "key=value",
+        "data.root=DIR, out=DIR (results/baselines), seeds=3, strategies=[real,balanced], "
         "classifier.network=fast, and any other key of data, split and classifier",
     )
-    return made
 
 
 if __name__ == "__main__":

@@ -42,6 +42,25 @@ def run_command(
     sys.exit(0)
 
 
+def words_parser(description: str | None, shape: str, about: str) -> argparse.ArgumentParser:
+    """The parser of a command whose arguments are paths and ``key=value`` words.
+
+    Args:
+        description: The script's docstring, shown as it is.
+        shape: How the words look, e.g. ``CONFIG [out=DIR] [key=value ...]``.
+        about: What they are, in a few words.
+
+    Returns:
+        A parser that leaves them in ``words``.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # "*": a script says itself, in its own words, what is missing.
+    parser.add_argument("words", nargs="*", metavar=shape, help=about)
+    return parser
+
+
 def split_arguments(words: list[str]) -> tuple[list[Path], list[str]]:
     """Tell paths from ``key=value`` overrides.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evaluation.benchmark import run_study
 from evaluation.settings import StudySettings
-from runtime.command import run_command, split_arguments
+from runtime.command import run_command, split_arguments, words_parser
 from runtime.config import load_config
 from runtime.errors import InputError
 
@@ -28,10 +28,6 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    run_command(
+        main, words_parser(__doc__, "CONFIG [out=DIR] [key=value ...]", "the study, and changes to it")
     )
-    parser.add_argument(
-        "words", nargs="+", metavar="CONFIG [out=DIR] [key=value ...]", help="the study, and changes to it"
-    )
-    run_command(main, parser)

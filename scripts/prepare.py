@@ -13,7 +13,7 @@ from pydantic import Field
 from cells.audit import audit, page
 from cells.sources import DataSettings, load
 from cells.split import SIDES, Split, SplitSettings, divide
-from runtime.command import run_command, take, take_required
+from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
 from runtime.rundir import RunDir, read_json, write_json, write_text
@@ -73,16 +73,13 @@ def _is_done(out: Path, split: Split) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument(
-        "words",
-        nargs="*",
-        metavar="key=value",
-        help="source=phantom|folder|split_folder|pbc|medmnist, out=DIR, keys of the source "
+    return words_parser(
+        __doc__,
+        "key=value",
+        "source=phantom|folder|split_folder|pbc|medmnist, out=DIR, keys of the source "
         "(root=, image_size=, crop=, classes=, group=, name=, seed=) and of the split "
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop)",
     )
-    return made
 
 
 if __name__ == "__main__":

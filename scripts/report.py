@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from evaluation.report import read_study, write_report
-from runtime.command import run_command, split_arguments, take_required
+from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.errors import InputError, suggest
 
 
@@ -27,10 +27,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "words", nargs="+", metavar="DIR [DIR ...] out=DIR", help="finished studies, and where to write"
-    )
-    run_command(main, parser)
+    run_command(main, words_parser(__doc__, "DIR [DIR ...] out=DIR", "finished studies, and where to write"))

@@ -28,7 +28,7 @@ from generators import Generator
 from generators import load as load_generator
 from generators.card import write_set_card
 from generators.synthesize import synthesize
-from runtime.command import run_command
+from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.errors import InputError
 
@@ -112,13 +112,7 @@ def _save(drawn: CellSet, generator: Generator, settings: SynthesizeSettings) ->
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    run_command(
+        main,
+        words_parser(__doc__, "key=value", "generator=, out=, counts.CLASS= or balance= and cells=, seed="),
     )
-    parser.add_argument(
-        "words",
-        nargs="+",
-        metavar="key=value",
-        help="generator=, out=, counts.CLASS= or balance= and cells=, seed=",
-    )
-    run_command(main, parser)

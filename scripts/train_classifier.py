@@ -18,7 +18,7 @@ from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import METRICS, scores
-from runtime.command import run_command, split_arguments, take_required
+from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError, suggest
 from runtime.rundir import RunDir, read_json, write_json
@@ -127,15 +127,12 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument(
-        "words",
-        nargs="+",
-        metavar="CONFIG | key=value",
-        help="a YAML such as configs/classifier_pbc.yaml; out=DIR; synthetic=DIR, a set that "
+    return words_parser(
+        __doc__,
+        "CONFIG | key=value",
+        "a YAML such as configs/classifier_pbc.yaml; out=DIR; synthetic=DIR, a set that "
         "synthesize wrote; and any key of the config, e.g. classifier.network=fast seed=1",
     )
-    return made
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from cells.split import SplitSettings, divide
 from generators import DiffusionSettings, GeneratorSettings, build
 from generators.card import write_model_card
 from generators.training import write_grid
-from runtime.command import run_command, split_arguments, take
+from runtime.command import run_command, split_arguments, take, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
 from runtime.rundir import RunDir
@@ -60,13 +60,6 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    run_command(
+        main, words_parser(__doc__, "CONFIG [out=DIR] [key=value ...]", "the config, and changes to it")
     )
-    parser.add_argument(
-        "words",
-        nargs="+",
-        metavar="CONFIG [out=DIR] [key=value ...]",
-        help="the config, and changes to it",
-    )
-    run_command(main, parser)
