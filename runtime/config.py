@@ -48,7 +48,7 @@ def validate(model: type[T], values: Any, where: str) -> T:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {_sentence(error, model)}") from None
+        raise InputError(f"{where}: {_sentence(error, model, values)}") from None
 
 
 def _read(path: Path | None) -> DictConfig:
@@ -76,36 +76,37 @@ def _dotted(overrides: Sequence[str]) -> DictConfig:
         raise InputError(f"overrides: {str(error).splitlines()[0]}.") from None
 
 
-def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
+def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> str:
     """The first problem in words; the rest as a count."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    key = ".".join(str(part) for part in _location(first["loc"], model))
+    key = _key(first, values)
     if first["type"] == "extra_forbidden":
         siblings = _known_keys(model, first["loc"][:-1])
-        text = f"unknown key '{key}'.{suggest(str(first['loc'][-1]), siblings)}"
-    elif first["type"] == "missing":
-        text = f"'{key}' is missing; set it in the YAML or as {key}=VALUE."
-    elif first["type"].startswith("union_tag"):
-        text = f"'{key}.kind' is missing or unknown: {first['msg']}."
-    else:
-        text = f"'{key}' = {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}."
-    more = len(problems) - 1
-    return text.replace("..", ".") + (f" ({more} more like this.)" if more else "")
+        return f"unknown key '{key}'.{suggest(str(first['loc'][-1]), siblings)}"
+    if first["type"] == "missing":
+        return f"'{key}' is missing; set it in the YAML or as {key}=VALUE."
+    if first["type"].startswith("union_tag"):
+        return f"'{key}.kind' is missing or unknown: {first['msg']}."
+    # A value that may be of several types fails each of them: say all that it could be.
+    same = [problem for problem in problems if _key(problem, values) == key]
+    reasons = dict.fromkeys(problem["msg"].removeprefix("Value error, ").rstrip(".") for problem in same)
+    more = len(problems) - len(same)
+    text = f"'{key}' = {first.get('input')!r}: {'; or: '.join(reasons)}."
+    return text + (f" ({more} more like this.)" if more else "")
 
 
-def _location(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[int | str]:
-    """Pydantic puts the tag of a union into the path; users never wrote it."""
-    kept: list[int | str] = []
-    here: Any = model
-    for part in loc:
-        choices = _variants(here)
-        if isinstance(part, str) and part in choices and not _has_field(here, part):
-            here = choices[part]
-            continue
-        kept.append(part)
-        here = _field(here, part)
-    return kept
+def _key(problem: Any, values: Any) -> str:
+    """The dotted path as a user wrote it: pydantic adds the names of the types that it tried."""
+    kept, here = [], values
+    for part in problem["loc"]:
+        inside = isinstance(here, Mapping) and part in here
+        if inside or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]
+            kept.append(str(part))
+        elif problem["type"] == "missing" and part == problem["loc"][-1]:
+            kept.append(str(part))
+    return ".".join(kept)
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
@@ -137,10 +138,6 @@ def _variants(annotation: Any) -> dict[str, type[BaseModel]]:
         if kind is not None and isinstance(kind.default, str):
             kinds[kind.default] = candidate
     return kinds
-
-
-def _has_field(annotation: Any, part: str) -> bool:
-    return any(part in candidate.model_fields for candidate in _models(annotation))
 
 
 def _field(annotation: Any, part: int | str) -> Any:

@@ -22,6 +22,7 @@ class Pan(Settings):
 class Kitchen(Settings):
     tool: Annotated[Oven | Pan, Field(discriminator="kind")] = Oven()
     rate: float = 1.0
+    fill: Literal["full"] | Annotated[float, Field(gt=0)] = "full"
 
 
 def test_yaml_and_overrides_meet(tmp_path: Path) -> None:
@@ -41,6 +42,7 @@ def test_settings_are_frozen() -> None:
     [
         (["tool.kind=pan", "tool.lid=true", "tool.stesp=4"], ["'tool.stesp'", "Did you mean 'steps'?"]),
         (["rats=1"], ["'rats'", "Did you mean 'rate'?"]),
+        (["fill=-1"], ["'fill' = -1", "should be 'full'; or: Input should be greater than 0"]),
         (["rate=fast"], ["'rate'", "'fast'"]),
         (["tool.kind=pan"], ["'tool.lid' is missing"]),
         (["tool.kind=grill"], ["'tool.kind'", "'oven', 'pan'"]),

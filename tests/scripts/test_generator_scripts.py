@@ -23,7 +23,7 @@ CONFIGS = SCRIPTS.parent / "configs"
 CONFIG = """
 data:
   kind: phantom
-  image_size: 8
+  image_size: 16
   counts: {{round: 6, lobed: 4}}
   val_per_class: 2
   test_per_class: 2
@@ -58,11 +58,11 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained generator that takes no time: the repeat-real control."""
     folder = tmp_path_factory.mktemp("control")
-    cells = phantoms({CLASSES[0]: 6, CLASSES[1]: 3}, 8, 0, split="train")
+    cells = phantoms({CLASSES[0]: 6, CLASSES[1]: 3}, 16, 0, split="train")
     cells = cells.subset(cells.labels < 2)
     cells = CellSet.from_arrays(cells.pixels, cells.labels, CLASSES[:2], splits="train")
     cells.save(folder / "cells")
-    build(RepeatSettings(), cells.classes, 8, 1).fit(cells, RunDir(folder))
+    build(RepeatSettings(), cells.classes, 16, 1).fit(cells, RunDir(folder))
     return folder
 
 
@@ -176,7 +176,7 @@ def test_bad_config_is_one_sentence(script: Script, tmp_path: Path) -> None:
         "name one config": (out,),
         "no such config file": (tmp_path / "none.yaml", out),
         "generator.step": (config, out, "generator.step=4"),
-        "divisible by 4": (config, out, "data.image_size=10"),
+        "divisible by 4": (config, out, "data.image_size=18"),
     }
     for message, words in cases.items():
         code, _, err = script("train_generator", *words)
