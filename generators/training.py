@@ -18,7 +18,7 @@ from generators.augment import Symmetry
 from generators.protocol import Generator, Monitor, refuse_other
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
 from runtime.config import Settings
-from runtime.devices import pick_device
+from runtime.devices import pick_device, prepare_processor
 from runtime.errors import InputError
 from runtime.progress import progress
 from runtime.rundir import RunDir, writing
@@ -188,6 +188,7 @@ def train(
         run: Receives checkpoints/, samples/, log.jsonl and events/.
         monitor: Its figures are logged at every grid.
     """
+    prepare_processor()
     settings: TrainingSettings = generator.settings
     start = _resume(trainer, identity, run)
     started, losses = time.monotonic(), []

@@ -269,7 +269,6 @@ def test_monitor_sees_the_generator_and_is_logged(
 KILLED = """
 import sys, time
 from pathlib import Path
-import numpy as np
 sys.path.insert(0, {root!r})
 from cells.cellset import CellSet
 from generators import build, load
@@ -291,7 +290,9 @@ def test_killed_training_resumes_to_the_same_weights(
     cells.save(tmp_path / "cells")
     names = {"root": ROOT, "model": folder, "cells": tmp_path / "cells", "run": tmp_path / "run"}
     code = KILLED.format(**{name: str(path) for name, path in names.items()})
-    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    # As many threads as here: sums of another order differ in the last bit.
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **threads})
     deadline = time.monotonic() + 240
     while not (tmp_path / "run/samples/step-000003.png").exists():
         assert process.poll() is None and time.monotonic() < deadline
