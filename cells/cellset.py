@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -294,3 +294,18 @@ def _load_png(path: Path) -> NDArray[np.uint8]:
             return np.asarray(image.convert("RGB"))
     except OSError:
         raise InputError(f"{path}: missing or unreadable; make the set again.") from None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What reading a source gave.
+
+    Attributes:
+        cells: The cells.
+        unreadable: Files that should have been cells and could not be decoded, with the reason.
+        ignored: Files that were passed over because they are not images (dotfiles, notes), by name.
+    """
+
+    cells: CellSet
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()

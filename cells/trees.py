@@ -1,0 +1,203 @@
+"""Trees of images, a folder per class: read as they lie, or already split."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from cells.cellset import ORIGINS, CellSet, Loaded
+from cells.images import find_images, pack
+from cells.medmnist import Size
+from runtime.config import Settings
+from runtime.errors import InputError, suggest
+from runtime.rundir import read_json
+
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+class FolderData(Settings):
+    """A tree ``root/<class>/<image>``, still to be split.
+
+    Attributes:
+        root: The folder of class folders.
+        image_size: Edge in pixels to resize to.
+        crop: Edge of the center square to keep first; None keeps the largest.
+        classes: Which class folders to read, in this order; None reads all, by name.
+        group: Regular expression searched in ``<class>/<image>``; what its first parenthesis
+            matches is the patient, slide or field that must not be split. None: each image its own.
+    """
+
+    kind: Literal["folder"] = "folder"
+    root: Path
+    image_size: Size = 32
+    crop: Annotated[int, Field(ge=8)] | None = None
+    classes: tuple[str, ...] | None = None
+    group: str | None = None
+
+    @field_validator("group")
+    @classmethod
+    def _one_parenthesis(cls, group: str | None) -> str | None:
+        try:
+            fits = group is None or re.compile(group).groups >= 1
+        except re.error as error:
+            raise ValueError(f"is not a regular expression ({error})") from None
+        if not fits:
+            raise ValueError("needs a parenthesis around the group's name, e.g. '/([^_]+)_'")
+        return group
+
+
+class SplitFolderData(FolderData):
+    """A tree already split: ``root/{train,val,test}/<class>/<image>`` (``valid`` works as well)."""
+
+    kind: Literal["split_folder"] = "split_folder"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One image of a tree, and what a metadata.jsonl beside it says."""
+
+    path: Path
+    label: str
+    split: str
+    record: dict[str, Any]
+
+
+def load_folder(settings: FolderData) -> Loaded:
+    """Read an unsplit tree."""
+    classes = class_folders(settings.root, settings.classes)
+    found = list(_find(settings.root, classes, ""))
+    _check_counts(found, classes, settings.root)
+    return _read(found, classes, settings)
+
+
+def load_split_folder(settings: SplitFolderData) -> Loaded:
+    """Read a tree that comes split."""
+    sides = {}
+    for side, names in SPLIT_FOLDERS.items():
+        present = [settings.root / name for name in names if (settings.root / name).is_dir()]
+        if present:
+            sides[side] = present[0]
+        elif side != "val":  # val can be carved from train
+            _existing(settings.root)
+            raise InputError(
+                f"{settings.root / side}: no such folder; a split tree has train, test and "
+                "perhaps val (an unsplit one is read with data.kind=folder)."
+            )
+    classes = class_folders(sides["train"], settings.classes)
+    found = []
+    for side, folder in sides.items():
+        class_folders(folder, settings.classes, known=classes)
+        here = list(_find(folder, classes, side))
+        _check_counts(here, classes, folder, at_least=2 if side == "train" else 1)
+        found += here
+    return _read(found, classes, settings)
+
+
+def _existing(root: Path) -> None:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; set data.root to the folder of the images.")
+
+
+def class_folders(
+    root: Path, asked: Sequence[str] | None, known: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Class names of a tree.
+
+    Args:
+        root: The folder of class folders.
+        asked: The setting `classes`.
+        known: The classes of train, when another side is read; others there are an error.
+    """
+    _existing(root)
+    present = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not present:
+        raise InputError(f"{root}: has no class folders; expected {root}/<class>/<image>.")
+    for name in asked or ():
+        if name not in present:
+            raise InputError(f"data.classes: {root} has no class '{name}'.{suggest(name, present)}")
+    for name in present:
+        if known is not None and not asked and name not in known:
+            raise InputError(f"{root / name}: unknown class, train has no '{name}'.{suggest(name, known)}")
+    return tuple(asked or _saved_order(root, present))
+
+
+def _saved_order(root: Path, present: list[str]) -> list[str]:
+    """A set that `CellSet.save` wrote keeps the order of its classes."""
+    saved = root / "classes.json"
+    order = read_json(saved) if saved.is_file() else present
+    return order if isinstance(order, list) and sorted(map(str, order)) == present else present
+
+
+def _find(root: Path, classes: Sequence[str], split: str) -> Iterator[_Found]:
+    records = _metadata(root)
+    for label in classes:
+        folder = root / label
+        for path in find_images(folder) if folder.is_dir() else ():
+            record = records.get(f"{label}/{path.name}", {})
+            yield _Found(path, label, split or str(record.get("split", "")), record)
+
+
+def _metadata(root: Path) -> dict[str, dict[str, Any]]:
+    """What ``metadata.jsonl`` says of each file, so that groups and synthetic origin survive."""
+    path = root / "metadata.jsonl"
+    if not path.is_file():
+        return {}
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        records = {str(row["file_name"]): dict(row) for row in rows}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not one JSON object with a file_name a line; mend or remove it.") from None
+    for name, row in records.items():
+        if row.get("origin", "real") not in ORIGINS:
+            raise InputError(f"{path}: {name} has origin '{row['origin']}'.{suggest('', ORIGINS)}")
+    return records
+
+
+def _check_counts(found: Sequence[_Found], classes: Sequence[str], root: Path, at_least: int = 2) -> None:
+    labels = [item.label for item in found]
+    for name in classes:
+        count = labels.count(name)
+        if count == 0:
+            raise InputError(f"{root / name}: has no images; add some or remove the class.")
+        if count < at_least:
+            raise InputError(
+                f"{root / name}: has one image, and one cannot be learned from; add more or remove the class."
+            )
+
+
+def _read(found: Sequence[_Found], classes: tuple[str, ...], settings: FolderData) -> Loaded:
+    # A saved set says where each cell came from first, so that its split keeps its digest.
+    paths = [item.path.relative_to(settings.root).as_posix() for item in found]
+    names = [str(item.record.get("name") or path) for item, path in zip(found, paths, strict=True)]
+    cells = CellSet.from_arrays(
+        pack([item.path for item in found], settings.image_size, settings.crop),
+        [classes.index(item.label) for item in found],
+        classes,
+        names=names,
+        groups=[
+            str(item.record.get("group") or _group(f"{item.label}/{item.path.name}", settings, name))
+            for item, name in zip(found, names, strict=True)
+        ],
+        splits=[item.split for item in found],
+    )
+    plain = ("file_name", "label", "name", "group", "split", "origin", "sha256")
+    origins, provenance = np.empty(len(found), object), np.empty(len(found), object)
+    for i, item in enumerate(found):
+        origins[i] = item.record.get("origin", "real")
+        made = origins[i] == "synthetic"
+        provenance[i] = {k: v for k, v in item.record.items() if made and k not in plain}
+    return Loaded(replace(cells, origins=origins, provenance=provenance))
+
+
+def _group(inner: str, settings: FolderData, name: str) -> str:
+    if settings.group is None:
+        return name
+    match = re.search(settings.group, inner)
+    if match is None or not match.group(1):
+        raise InputError(f"{settings.root / name}: data.group={settings.group!r} does not match it.")
+    return match.group(1)
