@@ -136,7 +136,7 @@ def _hidden(u: Field, v: Field, rng: np.random.Generator) -> Field:
 def _kidney(u: Field, v: Field, rng: np.random.Generator) -> Field:
     body = ellipse(u, v - np.float32(0.05), rng.uniform(0.68, 0.8), rng.uniform(0.5, 0.6))
     x, y = np.float32(rng.uniform(-0.12, 0.12)), np.float32(rng.uniform(0.5, 0.62))
-    return np.maximum(body, -ellipse(u - x, v - y, 0.27, 0.5))
+    return np.maximum(body, -ellipse(u - x, v - y, 0.32, 0.56))
 
 
 def _disc(u: Field, v: Field, rng: np.random.Generator) -> Field:
@@ -148,30 +148,30 @@ KINDS: dict[str, Kind] = {
     "bilobed": Kind(
         nucleus=_bilobed,
         density=(0.75, 1.0),
-        radius=(0.26, 0.35),
+        radius=(0.32, 0.41),
         cytoplasm=(0.04, 0.3, 0.0),
         granules=Granules((70, 110), 0.075, (0.05, 0.52, 0.0)),
     ),
     "blast": Kind(
         nucleus=_disc,
         density=(0.6, 0.85),
-        radius=(0.27, 0.36),
+        radius=(0.33, 0.42),
         cytoplasm=(0.2, 0.0, 0.6),
         chromatin=0.1,
         nucleoli=Pale((1, 3), 0.15, (0.1, 0.5)),
     ),
     "granular": Kind(
         nucleus=_hidden,
-        density=(0.45, 0.8),
-        radius=(0.24, 0.33),
-        cytoplasm=(0.12, 0.15, 0.1),
-        granules=Granules((18, 42), 0.085, (0.9, 0.0, 0.2), over_nucleus=True),
+        density=(0.3, 0.5),
+        radius=(0.3, 0.39),
+        cytoplasm=(0.08, 0.18, 0.08),
+        granules=Granules((16, 28), 0.095, (1.0, 0.0, 0.2), over_nucleus=True),
     ),
     "kidney": Kind(
         nucleus=_kidney,
-        density=(0.62, 0.9),
-        radius=(0.28, 0.37),
-        cytoplasm=(0.2, 0.03, 0.34),
+        density=(0.75, 1.0),
+        radius=(0.34, 0.43),
+        cytoplasm=(0.15, 0.03, 0.3),
         irregular=0.1,
         chromatin=0.16,
         vacuoles=Pale((0, 4), 0.09, (0.45, 0.9)),
@@ -179,14 +179,14 @@ KINDS: dict[str, Kind] = {
     "lobed": Kind(
         nucleus=_lobed,
         density=(0.75, 1.0),
-        radius=(0.27, 0.36),
+        radius=(0.33, 0.42),
         cytoplasm=(0.07, 0.32, 0.02),
         granules=Granules((40, 80), 0.05, (0.32, 0.25, 0.0)),
     ),
     "round": Kind(
         nucleus=_disc,
         density=(0.75, 1.0),
-        radius=(0.22, 0.32),
+        radius=(0.28, 0.37),
         cytoplasm=(0.1, 0.0, 0.5),
         chromatin=0.2,
     ),
