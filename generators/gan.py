@@ -72,7 +72,6 @@ class GanSettings(TrainingSettings):
         penalty_every: Steps between penalties, each then counted that many times.
         diversity: Weight of the loss that keeps a class as varied as its training cells; 0: off.
         transforms: Probability of each non-leaking transform in front of the critic.
-        critic_beta: Second-moment decay of Adam, for both networks.
         sampling_batch: Images drawn together.
     """
 
@@ -87,7 +86,6 @@ class GanSettings(TrainingSettings):
     penalty_every: int = Field(default=4, ge=1)
     diversity: float = Field(default=0.4, ge=0)
     transforms: float = Field(default=0.3, ge=0, lt=LEAK_LIMIT)
-    critic_beta: float = Field(default=0.99, gt=0, lt=1)
     sampling_batch: int = Field(default=64, ge=1)
 
     @field_validator("channels")
@@ -302,7 +300,7 @@ class Gan:
         networks = self._networks()
         self.network = deepcopy(networks[0]).to(accelerator.device)
         ema = Ema(self.network, settings.ema_half_life)
-        betas = (0.0, settings.critic_beta)
+        betas = (0.0, settings.second_moment)
         optimizers = [
             torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=betas) for net in networks
         ]

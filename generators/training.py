@@ -36,6 +36,8 @@ class TrainingSettings(Settings):
         batch: Images per step.
         learning_rate: Peak, reached after `warmup` steps, then lowered along a cosine.
         warmup: Steps of linear warm-up.
+        second_moment: Decay of Adam's second moment; 0.99 learns faster than the usual 0.999 in
+            trainings of some thousand steps.
         balance: 0 draws training cells as they come, 1 every class equally often, 0.5 in between
             (class probability ∝ count^(1 - balance)).
         augmentation: Symmetries under which a cell stays a real cell; "none" for X-rays.
@@ -50,6 +52,7 @@ class TrainingSettings(Settings):
     batch: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=50, ge=0)
+    second_moment: float = Field(default=0.99, gt=0, lt=1)
     balance: float = Field(default=0.9, ge=0, le=1)
     augmentation: Symmetry = "dihedral"
     ema_half_life: int = Field(default=1500, ge=1)
