@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from math import gcd
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
@@ -24,21 +23,8 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from cells.cellset import CellSet
 from generators.augment import SYMMETRIES
-from generators.protocol import (
-    MODEL,
-    FitRecord,
-    Monitor,
-    as_tensor,
-    batches,
-    check_cells,
-    check_request,
-    describe,
-    finished,
-    load_model,
-    noise,
-    save_model,
-    to_bytes,
-)
+from generators.fitted import NetworkGenerator
+from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
 from generators.training import (
     Ema,
     Trainer,
@@ -47,12 +33,7 @@ from generators.training import (
     check_size,
     learning_rate,
     make_accelerator,
-    train,
 )
-from runtime.checkpoint import fit_state
-from runtime.config import validate
-from runtime.devices import pick_device
-from runtime.rundir import RunDir
 from runtime.seeds import seed_of, torch_generator
 
 KIND: Literal["diffusion"] = "diffusion"
@@ -200,7 +181,7 @@ def solve(output: Output, start: Tensor, settings: DiffusionSettings) -> Tensor:
     return images
 
 
-class Diffusion:
+class Diffusion(NetworkGenerator):
     """A conditional diffusion model; see `generators.protocol.Generator`.
 
     Args:
@@ -210,28 +191,16 @@ class Diffusion:
         seed: Of initialization and training.
     """
 
+    kind: ClassVar[str] = KIND
+    settings_type: ClassVar[type[DiffusionSettings]] = DiffusionSettings
+    settings: DiffusionSettings
+
     def __init__(
         self, settings: DiffusionSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
     ) -> None:
         check_size(image_size, KIND, len(settings.channels) - 1 + settings.patch // 2)
-        self.settings = settings
-        self.classes = tuple(classes)
-        self.image_size = image_size
-        self.seed = seed
-        self.record: FitRecord | None = None
-        self.network = _unet(settings, len(classes), image_size, seed).eval().to(pick_device())
-
-    def fit(self, cells: CellSet, run: RunDir, monitor: Monitor | None = None) -> Self:
-        """Train on cells; see `generators.protocol.Generator.fit`."""
-        check_cells(self, cells)
-        self.record = FitRecord.of(cells)
-        identity = describe(self, KIND)
-        if finished(run.path / MODEL, identity):
-            self._restore(run.path / MODEL)
-            return self
-        train(self._trainer(cells), self, identity, run, monitor)
-        self.save(run.path / MODEL)
-        return self
+        super().__init__(settings, classes, image_size, seed)
+        self._use(_unet(settings, len(classes), image_size, seed))
 
     def _trainer(self, cells: CellSet) -> Trainer:
         settings, accelerator = self.settings, make_accelerator()
@@ -308,24 +277,6 @@ class Diffusion:
             return other + weight * (own - other)
 
         return output
-
-    def save(self, folder: Path) -> None:
-        """Write the model; see `generators.protocol.Generator.save`."""
-        save_model(self, KIND, self.network.state_dict(), folder)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read a saved model; see `generators.protocol.Generator.load`."""
-        _, config, _ = load_model(folder, KIND)
-        settings = validate(DiffusionSettings, config["settings"], str(folder / "config.json"))
-        made = cls(settings, tuple(config["classes"]), config["image_size"], config["seed"])
-        made._restore(folder)
-        return made
-
-    def _restore(self, folder: Path) -> None:
-        tensors, _, self.record = load_model(folder, KIND)
-        fit_state(self.network, tensors, folder)
-        self.network = self.network.eval().requires_grad_(False).to(pick_device())
 
 
 def _unet(settings: DiffusionSettings, classes: int, size: int, seed: int) -> UNet2DModel:

@@ -14,8 +14,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from accelerate import Accelerator
@@ -25,22 +24,9 @@ from torch.nn import functional
 
 from cells.cellset import CellSet
 from generators.augment import LEAK_LIMIT, differentiable
+from generators.fitted import NetworkGenerator
 from generators.networks import Critic, ImageMaker
-from generators.protocol import (
-    MODEL,
-    FitRecord,
-    Monitor,
-    as_tensor,
-    batches,
-    check_cells,
-    check_request,
-    describe,
-    finished,
-    load_model,
-    noise,
-    save_model,
-    to_bytes,
-)
+from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
 from generators.training import (
     Ema,
     Trainer,
@@ -49,12 +35,7 @@ from generators.training import (
     check_size,
     learning_rate,
     make_accelerator,
-    train,
 )
-from runtime.checkpoint import fit_state
-from runtime.config import validate
-from runtime.devices import pick_device
-from runtime.rundir import RunDir
 from runtime.seeds import seed_of, torch_generator
 
 KIND: Literal["gan"] = "gan"
@@ -251,7 +232,7 @@ class Game:
         optimizer.step()
 
 
-class Gan:
+class Gan(NetworkGenerator):
     """A conditional GAN; see `generators.protocol.Generator`.
 
     Args:
@@ -261,16 +242,16 @@ class Gan:
         seed: Of initialization and training.
     """
 
+    kind: ClassVar[str] = KIND
+    settings_type: ClassVar[type[GanSettings]] = GanSettings
+    settings: GanSettings
+
     def __init__(
         self, settings: GanSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
     ) -> None:
         check_size(image_size, KIND, len(settings.channels) - 1)
-        self.settings = settings
-        self.classes = tuple(classes)
-        self.image_size = image_size
-        self.seed = seed
-        self.record: FitRecord | None = None
-        self.network = self._networks()[0].eval().to(pick_device())
+        super().__init__(settings, classes, image_size, seed)
+        self._use(self._networks()[0])
 
     def _networks(self) -> tuple[ImageMaker, Critic]:
         """Both networks; their initial weights depend on the seed only."""
@@ -281,18 +262,6 @@ class Gan:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, "weights"))
             return ImageMaker(*shape, settings.latent, settings.layers), Critic(*shape, settings.layers)
-
-    def fit(self, cells: CellSet, run: RunDir, monitor: Monitor | None = None) -> Self:
-        """Train on cells; see `generators.protocol.Generator.fit`."""
-        check_cells(self, cells)
-        self.record = FitRecord.of(cells)
-        identity = describe(self, KIND)
-        if finished(run.path / MODEL, identity):
-            self._restore(run.path / MODEL)
-            return self
-        train(self._trainer(cells), self, identity, run, monitor)
-        self.save(run.path / MODEL)
-        return self
 
     def _trainer(self, cells: CellSet) -> Trainer:
         settings, accelerator = self.settings, make_accelerator()
@@ -330,21 +299,3 @@ class Gan:
             latent = noise(own, (self.settings.latent,)).to(device)
             drawn.append(to_bytes(self.network(latent, part.to(device))))  # (b, 3, h, w)
         return torch.cat(drawn)
-
-    def save(self, folder: Path) -> None:
-        """Write the model; see `generators.protocol.Generator.save`."""
-        save_model(self, KIND, self.network.state_dict(), folder)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read a saved model; see `generators.protocol.Generator.load`."""
-        _, config, _ = load_model(folder, KIND)
-        settings = validate(GanSettings, config["settings"], str(folder / "config.json"))
-        made = cls(settings, tuple(config["classes"]), config["image_size"], config["seed"])
-        made._restore(folder)
-        return made
-
-    def _restore(self, folder: Path) -> None:
-        tensors, _, self.record = load_model(folder, KIND)
-        fit_state(self.network, tensors, folder)
-        self.network = self.network.eval().requires_grad_(False).to(pick_device())

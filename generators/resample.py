@@ -7,26 +7,17 @@ what it gains beyond this.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from cells.cellset import CellSet
-from generators.protocol import (
-    MODEL,
-    FitRecord,
-    Monitor,
-    as_tensor,
-    check_cells,
-    check_request,
-    describe,
-    finished,
-    load_model,
-    save_model,
-)
-from runtime.config import Settings, validate
+from generators.fitted import FittedGenerator
+from generators.protocol import Monitor, as_tensor, check_request
+from runtime.config import Settings
 from runtime.errors import InputError
 from runtime.rundir import RunDir
 from runtime.seeds import seed_of
@@ -40,7 +31,7 @@ class RepeatSettings(Settings):
     kind: Literal["repeat"] = KIND
 
 
-class Repeat:
+class Repeat(FittedGenerator):
     """Draws training cells; see `generators.protocol.Generator`.
 
     Args:
@@ -50,27 +41,15 @@ class Repeat:
         seed: Recorded; the drawn cell depends on the class and the image's own seed.
     """
 
+    kind: ClassVar[str] = KIND
+    settings_type: ClassVar[type[RepeatSettings]] = RepeatSettings
+
     def __init__(
         self, settings: RepeatSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
     ) -> None:
-        self.settings = settings
-        self.classes = tuple(classes)
-        self.image_size = image_size
-        self.seed = seed
-        self.record: FitRecord | None = None
+        super().__init__(settings, classes, image_size, seed)
         self._images = torch.zeros((0, 3, image_size, image_size), dtype=torch.uint8)
         self._labels = torch.zeros(0, dtype=torch.int64)
-
-    def fit(self, cells: CellSet, run: RunDir, monitor: Monitor | None = None) -> Self:
-        """Keep the cells; see `generators.protocol.Generator.fit`. There is nothing to monitor."""
-        check_cells(self, cells)
-        self.record = FitRecord.of(cells)
-        if finished(run.path / MODEL, describe(self, KIND)):
-            self._restore(run.path / MODEL)
-            return self
-        self._images, self._labels = as_tensor(cells)
-        self.save(run.path / MODEL)
-        return self
 
     def sample(self, labels: Tensor, seeds: Tensor) -> Tensor:
         """Draw training cells; see `generators.protocol.Generator.sample`."""
@@ -84,21 +63,14 @@ class Repeat:
         ]
         return self._images[rows]
 
-    def save(self, folder: Path) -> None:
-        """Write the cells; see `generators.protocol.Generator.save`."""
-        save_model(self, KIND, {"images": self._images, "labels": self._labels}, folder)
+    def _learn(self, cells: CellSet, run: RunDir, monitor: Monitor | None) -> None:
+        """Keep the cells; there is nothing to monitor."""
+        self._images, self._labels = as_tensor(cells)
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read saved cells; see `generators.protocol.Generator.load`."""
-        _, config, _ = load_model(folder, KIND)
-        settings = validate(RepeatSettings, config["settings"], str(folder / "config.json"))
-        made = cls(settings, tuple(config["classes"]), config["image_size"], config["seed"])
-        made._restore(folder)
-        return made
+    def _tensors(self) -> Mapping[str, Tensor]:
+        return {"images": self._images, "labels": self._labels}
 
-    def _restore(self, folder: Path) -> None:
-        tensors, _, self.record = load_model(folder, KIND)
+    def _take(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         expected = (3, self.image_size, self.image_size)
         if set(tensors) != {"images", "labels"} or tuple(tensors["images"].shape[1:]) != expected:
             raise InputError(f"{folder}: weights.safetensors holds no cells of {self.image_size} px.")
