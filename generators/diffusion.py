@@ -46,15 +46,15 @@ class DiffusionSettings(TrainingSettings):
         channels: Width of the UNet at each resolution, from the full one down.
         layers: Residual blocks per resolution.
         patch: Edge of the squares of pixels that the network sees as the channels of one position.
-            2 makes training and sampling more than twice as fast; the finest detail suffers
-            (Luhman and Luhman, arXiv:2207.04316).
+            2 is faster (benchmarks/patches.py) and loses the finest detail (arXiv:2207.04316).
         attention: Self-attention at the coarsest resolution.
         noise_mean: Mean of log σ in training (EDM table 1, P_mean, there
             -1.2: in a short training shapes matter more, and those form in stronger noise).
         noise_spread: Standard deviation of log σ in training (P_std).
         sigma_data: Standard deviation of the images in [-1, 1].
-        sigma_min: Last noise level of sampling.
-        sigma_max: First noise level of sampling.
+        sigma_min: Last noise level of sampling (EDM: 0.002; of few steps, more then fall where a cell
+            takes shape).
+        sigma_max: First noise level of sampling (EDM: 80).
         class_dropout: Share of training images shown without their class, for guidance.
         guidance: 1 for none; above 1 pushes images toward their class.
         guidance_interval: Noise levels σ at which guidance acts (arXiv:2404.07724).
@@ -72,12 +72,12 @@ class DiffusionSettings(TrainingSettings):
     noise_mean: float = -0.4
     noise_spread: float = Field(default=1.0, gt=0)
     sigma_data: float = Field(default=0.5, gt=0)
-    sigma_min: float = Field(default=0.002, gt=0)
-    sigma_max: float = Field(default=80.0, gt=0)
+    sigma_min: float = Field(default=0.02, gt=0)
+    sigma_max: float = Field(default=40.0, gt=0)
     class_dropout: float = Field(default=0.1, ge=0, lt=1)
-    guidance: float = Field(default=1.0, ge=1)
+    guidance: float = Field(default=1.5, ge=1)
     guidance_interval: tuple[float, float] = (0.2, 5.0)
-    sampling_steps: int = Field(default=12, ge=2)
+    sampling_steps: int = Field(default=14, ge=2)
     sampling_batch: int = Field(default=64, ge=1)
     gradient_clip: float = Field(default=1.0, gt=0)
 

@@ -14,6 +14,7 @@ from generators.diffusion import (
     preconditioning,
     solve,
 )
+from runtime.errors import InputError
 from runtime.rundir import RunDir
 
 DATA = 0.5  # standard deviation assumed by the preconditioning
@@ -101,7 +102,7 @@ def test_many_steps_agree_with_heun() -> None:
 
 def test_few_steps_draw_the_right_distribution() -> None:
     start = torch.randn((64, 3, 8, 8), generator=torch.Generator().manual_seed(1))
-    settings = DiffusionSettings(sampling_steps=12, sigma_max=40, sigma_min=0.02)
+    settings = DiffusionSettings(sampling_steps=12)
     images = solve(_raw, start, settings)
     assert images.mean() == pytest.approx(MEAN, abs=0.01)
     assert images.std() == pytest.approx(SPREAD, abs=0.01)
@@ -124,8 +125,8 @@ def test_solver_preconditions_as_training_does(settings_of: dict, cells: CellSet
     with torch.no_grad():
         images = solve(output, torch.randn(3, 3, 8, 8), DiffusionSettings(sampling_steps=2))
     sigma, c_noise, last = calls[-1]
-    assert sigma == pytest.approx(0.002)
-    assert c_noise == pytest.approx(torch.tensor(0.002).log().item() / 4)
+    assert sigma == pytest.approx(0.02)
+    assert c_noise == pytest.approx(torch.tensor(0.02).log().item() / 4)
     assert torch.allclose(images, last, atol=1e-4)
 
 
@@ -143,13 +144,14 @@ def test_guidance_acts_at_middle_noise_only(
 
     monkeypatch.setattr(type(plain.network), "forward", counting)
     labels, seeds = torch.tensor([1, 1]), torch.tensor([4, 5])
+    plain.settings = plain.settings.model_copy(update={"guidance": 1.0})
     one = plain.sample(labels, seeds)
     assert calls == [1] * 4
     calls.clear()
     plain.settings = plain.settings.model_copy(update={"guidance": 3.0, "guidance_interval": (0.1, 10.0)})
     guided = plain.sample(labels, seeds)
     assert calls.count(1) == 4
-    assert 1 <= calls.count(3) <= 2  # class 3 of 3 stands for "any"; σ = 80, 17, 2, 0.002
+    assert 1 <= calls.count(3) <= 2  # class 3 of 3 stands for "any"; σ = 40, 11, 2, 0.02
     assert not torch.equal(guided, one)
 
 
@@ -170,3 +172,32 @@ def test_training_learns_the_brightness_of_classes(cells: CellSet, run: RunDir) 
     drawn = model.sample(labels, torch.arange(60)).float().mean(dim=(1, 2, 3)).reshape(3, 20).mean(1)
     pale, dark, rare = drawn.tolist()
     assert pale > rare + 20 > dark + 40
+
+
+def test_patches_are_a_permutation_of_the_pixels(settings_of: dict, cells: CellSet) -> None:
+    """A silent network leaves of an image what its noise alone makes, in patches or not."""
+    drawn = []
+    for patch in (1, 2, 4):
+        settings = settings_of["diffusion"].model_copy(update={"patch": patch, "guidance": 1.0})
+        model = Diffusion(settings, cells.classes, 8)
+        assert model.network.config["in_channels"] == 3 * patch**2
+        torch.nn.init.zeros_(model.network.conv_out.weight)
+        torch.nn.init.zeros_(model.network.conv_out.bias)
+        drawn.append(model.sample(torch.tensor([0, 1]), torch.tensor([4, 5])))
+    assert drawn[0].float().std() > 1
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+
+def test_patches_learn_as_pixels_do(settings_of: dict, cells: CellSet, run: RunDir) -> None:
+    settings = settings_of["diffusion"].model_copy(
+        update={"patch": 2, "channels": (16, 16), "steps": 80, "batch": 16, "learning_rate": 4e-3}
+    )
+    model = Diffusion(settings, cells.classes, 8, seed=1).fit(cells, run)
+    drawn = model.sample(torch.tensor([0] * 20 + [1] * 20), torch.arange(40)).float().mean(dim=(1, 2, 3))
+    assert drawn[:20].mean() > drawn[20:].mean() + 20
+
+
+def test_size_must_fit_the_patches(settings_of: dict, cells: CellSet) -> None:
+    settings = settings_of["diffusion"].model_copy(update={"patch": 4})
+    with pytest.raises(InputError, match="divisible by 8"):
+        Diffusion(settings, cells.classes, 12)
