@@ -99,7 +99,7 @@ def located(settings: DataSettings) -> DataSettings:
         return settings
     root = settings.root
     if is_archive(root):
-        root = inner_folder(unpacked(root))
+        root = unpacked(root) if settings.kind in COLLECTIONS else inner_folder(unpacked(root))
     elif settings.kind in COLLECTIONS:
         root = obtained(settings.kind, root)
     elif isinstance(settings, ManifestData) and root.is_file():
