@@ -7,15 +7,31 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cells.cellset import CellSet
+from cells.download import fetch
 from cells.images import cache_folder, fit_square
 from runtime.config import Settings
 from runtime.errors import InputError, suggest
 
 SIDES = ("train", "val", "test")
 SIZES = (28, 64, 128, 224)
+
+# The 2D sets with one label an image, by name, with their licences.
+SETS = {
+    "bloodmnist": "CC BY 4.0",
+    "breastmnist": "CC BY 4.0",
+    "dermamnist": "CC BY-NC 4.0",
+    "octmnist": "CC BY 4.0",
+    "organamnist": "CC BY 4.0",
+    "organcmnist": "CC BY 4.0",
+    "organsmnist": "CC BY 4.0",
+    "pathmnist": "CC BY 4.0",
+    "pneumoniamnist": "CC BY 4.0",
+    "retinamnist": "CC BY 4.0",
+    "tissuemnist": "CC BY 4.0",
+}
 
 Size = Annotated[int, Field(ge=8, le=1024)]
 
@@ -24,18 +40,43 @@ class MedmnistData(Settings):
     """A MedMNIST set of 2D images with one label each, official split.
 
     Attributes:
+        kind: ``medmnist``, or the name of a set.
         name: The set's name, e.g. ``bloodmnist``, or the path of an ``.npz`` file with the arrays
-            ``train_images``, ``train_labels``, ….
+            ``train_images``, ``train_labels``, …. Where `kind` names the set: that, or its file.
         image_size: By name: 28, 64, 128 or 224. Of a file: any; its images are resized to it.
         root: Where the files of named sets lie or are downloaded to; None: in the cache folder.
         classes: Names in the order of the labels; None takes MedMNIST's own for a known name.
     """
 
-    kind: Literal["medmnist"] = "medmnist"
+    kind: Literal[
+        "medmnist",
+        "bloodmnist",
+        "breastmnist",
+        "dermamnist",
+        "octmnist",
+        "organamnist",
+        "organcmnist",
+        "organsmnist",
+        "pathmnist",
+        "pneumoniamnist",
+        "retinamnist",
+        "tissuemnist",
+    ] = "medmnist"
     name: str = "bloodmnist"
     image_size: Size = 28
     root: Path | None = None
     classes: tuple[str, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_names_the_set(cls, values: Any) -> Any:
+        kind = values.get("kind") if isinstance(values, dict) else None
+        if kind in SETS:
+            name = values.get("name", kind)
+            if name != kind and not str(name).endswith(".npz"):
+                raise ValueError(f"kind is {kind} and name is {name}; leave one out")
+            return {**values, "name": name}
+        return values
 
 
 def load_medmnist(settings: MedmnistData) -> CellSet:
@@ -73,10 +114,9 @@ def _medmnist_file(settings: MedmnistData) -> Path:
         if not path.is_file():
             raise InputError(f"{path}: no such file; set data.name to an .npz file or a set's name.")
         return path
+    if settings.name not in SETS:
+        raise InputError(f"data.name: unknown set '{settings.name}'.{suggest(settings.name, SETS)}")
     info = _medmnist_info()
-    flat = [name for name in info if not name.endswith("3d")]
-    if settings.name not in flat:
-        raise InputError(f"data.name: unknown set '{settings.name}'.{suggest(settings.name, flat)}")
     if settings.image_size not in SIZES:
         raise InputError(f"data.image_size: {settings.name} comes in 28, 64, 128 and 224 px.")
     suffix = "" if settings.image_size == 28 else f"_{settings.image_size}"
@@ -96,18 +136,9 @@ def _medmnist_info() -> dict[str, dict[str, Any]]:
 
 def _download(url: str, md5: str, path: Path) -> None:
     """Fetch a file with its checksum verified, or say where to put it."""
-    from torchvision.datasets.utils import download_url
-
-    try:
-        download_url(url, str(path.parent), path.name, md5)
-    except (OSError, RuntimeError) as error:  # no network; a checksum that does not match
-        path.unlink(missing_ok=True)
-        other = path.name if "_" in path.name else path.name.replace(".npz", "_64.npz")
-        also = f" (or {other} with data.image_size=64)" if other != path.name else ""
-        raise InputError(
-            f"{path.name} could not be downloaded ({error}); put {path.name}{also} into "
-            f"{path.parent}, from {url}."
-        ) from None
+    other = path.name.replace(".npz", "_64.npz")
+    also = "" if "_" in path.name else f" (or {other} with data.image_size=64)"
+    fetch(url, path, f"md5:{md5}", also)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -1,29 +1,36 @@
 """Public collections and plain layouts on disk, read as one CellSet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
+from cells.archives import inner_folder, is_archive, unpacked
+from cells.boxes import BoxesData, load_boxes
 from cells.cellset import CellSet, Loaded
-from cells.medmnist import MedmnistData, Size, load_medmnist
-from cells.phantom import DEFAULT_COUNTS, phantoms
-from cells.trees import FolderData, SplitFolderData, class_folders, load_folder, load_split_folder
-from runtime.config import Settings
-from runtime.errors import InputError, suggest
-
-PBC_CLASSES = (
-    "basophil",
-    "eosinophil",
-    "erythroblast",
-    "ig",
-    "lymphocyte",
-    "monocyte",
-    "neutrophil",
-    "platelet",
+from cells.collections import (
+    COLLECTIONS,
+    XRAYS,
+    BccdData,
+    CollectionData,
+    Credit,
+    PbcData,
+    TaleqaniData,
+    load_bccd,
+    load_collection,
+    obtained,
 )
+from cells.collections import PBC_CLASSES as PBC_CLASSES
+from cells.manifest import HfFolderData, ManifestData, load_hf_folder, load_manifest
+from cells.medmnist import SETS, MedmnistData, Size, load_medmnist
+from cells.parquet import ParquetData, load_parquet
+from cells.phantom import DEFAULT_COUNTS, phantoms
+from cells.trees import FolderData, SplitFolderData, load_folder, load_split_folder
+from runtime.config import Settings
+from runtime.errors import InputError
 
 
 class PhantomData(Settings):
@@ -45,45 +52,59 @@ class PhantomData(Settings):
     seed: int = 0
 
 
-class PbcData(FolderData):
-    """The peripheral blood cell collection in its own layout, 360×363 px images.
-
-    Attributes:
-        crop: 200 px around the center hold the cell and little else.
-    """
-
-    kind: Literal["pbc"] = "pbc"  # type: ignore[assignment]
-    crop: Annotated[int, Field(ge=8)] | None = 200
-
-
 DataSettings: TypeAlias = Annotated[
-    PhantomData | FolderData | SplitFolderData | MedmnistData | PbcData, Field(discriminator="kind")
+    PhantomData
+    | FolderData
+    | SplitFolderData
+    | ManifestData
+    | HfFolderData
+    | ParquetData
+    | BoxesData
+    | MedmnistData
+    | PbcData
+    | TaleqaniData
+    | BccdData
+    | CollectionData,
+    Field(discriminator="kind"),
 ]
 
-
-@dataclass(frozen=True)
-class Credit:
-    """Where images come from and what may be done with them."""
-
-    licence: str
-    citation: str
-
+_UNKNOWN = Credit("not known: the files do not say", "not known")
+_MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 10:41 (2023), doi 10.1038/s41597-022-01721-8."
 
 CREDITS: dict[str, Credit] = {
     "phantom": Credit("Apache-2.0", "Drawn by rarecell; not images of cells."),
-    "folder": Credit("not known: the folder does not say", "not known"),
-    "split_folder": Credit("not known: the folder does not say", "not known"),
-    "medmnist": Credit(
-        "CC BY 4.0 (DermaMNIST: CC BY-NC 4.0)",
-        "Yang et al., MedMNIST v2, Scientific Data 10:41 (2023), doi 10.1038/s41597-022-01721-8.",
-    ),
-    "pbc": Credit(
-        "CC BY 4.0",
-        "Acevedo et al., A dataset of microscopic peripheral blood cell images, Data in Brief 30 "
-        "(2020), doi 10.1016/j.dib.2020.105474. No patient identifiers are published, so cells of "
-        "one patient may be on both sides of a split.",
-    ),
+    **dict.fromkeys(("folder", "split_folder", "manifest", "hf_folder", "parquet", "boxes"), _UNKNOWN),
+    "medmnist": Credit("CC BY 4.0 (DermaMNIST: CC BY-NC 4.0)", _MEDMNIST),
+    **{name: Credit(licence, _MEDMNIST) for name, licence in SETS.items()},
+    **{name: Credit(known.licence, known.citation) for name, known in COLLECTIONS.items()},
 }
+
+# Sources whose images come in their own sizes and are resized to what is asked.
+TREE_KINDS = tuple(kind for kind in CREDITS if kind not in ("phantom", "medmnist", *SETS))
+
+
+def is_xray(settings: DataSettings) -> bool:
+    """True for chest X-rays, which have an up and a left: they are not flipped or turned."""
+    name = Path(settings.name).stem if isinstance(settings, MedmnistData) else settings.kind
+    return name.split("_")[0] in XRAYS
+
+
+def located(settings: DataSettings) -> DataSettings:
+    """The same source with the folder that its files lie in as root: fetched and unpacked at need.
+
+    Raises:
+        InputError: If there is nothing at the root and nothing to download; see `obtained`.
+    """
+    if not isinstance(settings, FolderData):
+        return settings
+    root = settings.root
+    if is_archive(root):
+        root = unpacked(root) if settings.kind in COLLECTIONS else inner_folder(unpacked(root))
+    elif settings.kind in COLLECTIONS:
+        root = obtained(settings.kind, root)
+    elif isinstance(settings, ManifestData) and root.is_file():
+        return settings.model_copy(update={"root": root.parent, "manifest": root})
+    return settings.model_copy(update={"root": root})
 
 
 def read(settings: DataSettings) -> Loaded:
@@ -99,17 +120,27 @@ def read(settings: DataSettings) -> Loaded:
         InputError: A missing folder or file, no classes, an empty class, a class with one image,
             an unknown class, an unreadable image; the file or key is named.
     """
-    match settings:
-        case PhantomData():
-            loaded = Loaded(_load_phantom(settings))
-        case MedmnistData():
-            loaded = Loaded(load_medmnist(settings))
-        case SplitFolderData():
-            loaded = load_split_folder(settings)
-        case PbcData():
-            loaded = load_folder(_checked_pbc(settings))
-        case FolderData():
-            loaded = load_folder(settings)
+    match located(settings):
+        case PhantomData() as drawn:
+            loaded = Loaded(_load_phantom(drawn))
+        case MedmnistData() as packed:
+            loaded = Loaded(load_medmnist(packed))
+        case SplitFolderData() as tree:
+            loaded = load_split_folder(tree)
+        case ManifestData() as listed:
+            loaded = load_manifest(listed)
+        case HfFolderData() as listed:
+            loaded = load_hf_folder(listed)
+        case ParquetData() as table:
+            loaded = load_parquet(table)
+        case BccdData() as fields:
+            loaded = load_bccd(fields)
+        case BoxesData() as fields:
+            loaded = load_boxes(fields)
+        case CollectionData() as collection:
+            loaded = load_collection(collection)
+        case FolderData() as tree:
+            loaded = load_folder(tree)
     if len(loaded.cells.classes) < 2:
         raise InputError(
             f"data: {settings.kind} gives {len(loaded.cells.classes)} class(es); give two or more."
@@ -143,13 +174,3 @@ def _only_classes(cells: CellSet, names: Sequence[str]) -> CellSet:
     kept = tuple(name for name in cells.classes if name in names)
     renumber = np.array([kept.index(name) if name in kept else -1 for name in cells.classes])
     return replace(cells, classes=kept, labels=renumber[cells.labels].astype(np.int64))
-
-
-def _checked_pbc(settings: PbcData) -> PbcData:
-    for name in class_folders(settings.root, settings.classes):
-        if name not in PBC_CLASSES:
-            raise InputError(
-                f"{settings.root / name}: not a class of PBC.{suggest(name, PBC_CLASSES)} "
-                "Rename or remove the folder, or use data.kind=folder."
-            )
-    return settings

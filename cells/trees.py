@@ -18,6 +18,7 @@ from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+KEPT = ("stack", "index", "box")  # what a record says of a real cell, and later steps read
 
 
 class FolderData(Settings):
@@ -58,8 +59,8 @@ class SplitFolderData(FolderData):
 
 
 @dataclass(frozen=True)
-class _Found:
-    """One image of a tree, and what a metadata.jsonl beside it says."""
+class Found:
+    """One image, and what is known of it: name, group, origin, stack, …"""
 
     path: Path
     label: str
@@ -72,7 +73,7 @@ def load_folder(settings: FolderData) -> Loaded:
     classes = class_folders(settings.root, settings.classes)
     found = list(_find(settings.root, classes, ""))
     _check_counts(found, classes, settings.root)
-    return _read(found, classes, settings)
+    return read_found(found, classes, settings)
 
 
 def load_split_folder(settings: SplitFolderData) -> Loaded:
@@ -95,7 +96,7 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
         here = list(_find(folder, classes, side))
         _check_counts(here, classes, folder, at_least=2 if side == "train" else 1)
         found += here
-    return _read(found, classes, settings)
+    return read_found(found, classes, settings)
 
 
 def _existing(root: Path) -> None:
@@ -133,13 +134,13 @@ def _saved_order(root: Path, present: list[str]) -> list[str]:
     return order if isinstance(order, list) and sorted(map(str, order)) == present else present
 
 
-def _find(root: Path, classes: Sequence[str], split: str) -> Iterator[_Found]:
+def _find(root: Path, classes: Sequence[str], split: str) -> Iterator[Found]:
     records = _metadata(root)
     for label in classes:
         folder = root / label
         for path in find_images(folder) if folder.is_dir() else ():
             record = records.get(f"{label}/{path.name}", {})
-            yield _Found(path, label, split or str(record.get("split", "")), record)
+            yield Found(path, label, split or str(record.get("split", "")), record)
 
 
 def _metadata(root: Path) -> dict[str, dict[str, Any]]:
@@ -158,7 +159,7 @@ def _metadata(root: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
-def _check_counts(found: Sequence[_Found], classes: Sequence[str], root: Path, at_least: int = 2) -> None:
+def _check_counts(found: Sequence[Found], classes: Sequence[str], root: Path, at_least: int = 2) -> None:
     labels = [item.label for item in found]
     for name in classes:
         count = labels.count(name)
@@ -170,7 +171,8 @@ def _check_counts(found: Sequence[_Found], classes: Sequence[str], root: Path, a
             )
 
 
-def _read(found: Sequence[_Found], classes: tuple[str, ...], settings: FolderData) -> Loaded:
+def read_found(found: Sequence[Found], classes: tuple[str, ...], settings: FolderData) -> Loaded:
+    """Decode found images into cells of these classes; every file lies under `settings.root`."""
     # A saved set says where each cell came from first, so that its split keeps its digest.
     paths = [item.path.relative_to(settings.root).as_posix() for item in found]
     names = [str(item.record.get("name") or path) for item, path in zip(found, paths, strict=True)]
@@ -190,7 +192,7 @@ def _read(found: Sequence[_Found], classes: tuple[str, ...], settings: FolderDat
     for i, item in enumerate(found):
         origins[i] = item.record.get("origin", "real")
         made = origins[i] == "synthetic"
-        provenance[i] = {k: v for k, v in item.record.items() if made and k not in plain}
+        provenance[i] = {k: v for k, v in item.record.items() if (made or k in KEPT) and k not in plain}
     return Loaded(replace(cells, origins=origins, provenance=provenance))
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -87,7 +88,10 @@ def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> st
     if first["type"] == "missing":
         return f"'{key}' is missing; set it in the YAML or as {key}=VALUE."
     if first["type"].startswith("union_tag"):
-        return f"'{key}.kind' is missing or unknown: {first['msg']}."
+        options = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected_tags", ""))
+        tag = first.get("ctx", {}).get("tag")
+        said = f"'{key}.kind' = {tag!r} is unknown." if tag else f"'{key}.kind' is missing."
+        return said + suggest(str(tag or ""), options)
     # A value that may be of several types fails each of them: say all that it could be.
     same = [problem for problem in problems if _key(problem, values) == key]
     reasons = dict.fromkeys(problem["msg"].removeprefix("Value error, ").rstrip(".") for problem in same)
@@ -135,8 +139,8 @@ def _variants(annotation: Any) -> dict[str, type[BaseModel]]:
     kinds = {}
     for candidate in _models(annotation):
         kind = candidate.model_fields.get("kind")
-        if kind is not None and isinstance(kind.default, str):
-            kinds[kind.default] = candidate
+        for name in get_args(kind.annotation) if kind is not None else ():
+            kinds[str(name)] = candidate
     return kinds
 
 

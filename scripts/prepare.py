@@ -11,14 +11,13 @@ from pathlib import Path
 from pydantic import Field
 
 from cells.audit import audit, page
-from cells.sources import DataSettings, load
+from cells.sources import CREDITS, TREE_KINDS, DataSettings, load, located
 from cells.split import SIDES, Split, SplitSettings, divide
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
 from runtime.rundir import RunDir, read_json, write_json, write_text
 
-TREES = ("folder", "split_folder", "pbc")
 TREE_SIZE = 128
 
 
@@ -42,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
             return
         for side in SIDES:
             getattr(split, side).save(run.path / side)
-        facts = audit(cells, split, settings.data)
+        facts = audit(cells, split, located(settings.data))
         write_text(run.path / "audit.html", page(facts, split))
         write_json(run.path / "audit.json", facts)  # last: its presence says that all is written
     print(f"{out}: {facts['kept']} cells of {len(cells.classes)} classes, split {split.digest}.")
@@ -53,7 +52,7 @@ def _words(source: str, rest: list[str]) -> list[str]:
     """`root=DIR` is short for `data.root=DIR`; `split.*` stays."""
     size, _ = take(rest, "image_size")
     words = [f"data.kind={source}"]
-    if size is None and source in TREES:
+    if size is None and source in TREE_KINDS:
         words.append(f"data.image_size={TREE_SIZE}")
     return words + [word if word.startswith(("data.", "split.")) else f"data.{word}" for word in rest]
 
@@ -76,8 +75,8 @@ def parser() -> argparse.ArgumentParser:
     return words_parser(
         __doc__,
         "key=value",
-        "source=phantom|folder|split_folder|pbc|medmnist, out=DIR, keys of the source "
-        "(root=, image_size=, crop=, classes=, group=, name=, seed=) and of the split "
+        f"source={'|'.join(CREDITS)}, out=DIR, keys of the source "
+        "(root=, image_size=, crop=, classes=, group=, name=, seed=, …) and of the split "
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop)",
     )
 

@@ -12,6 +12,7 @@ from cells.medmnist import MedmnistData
 from cells.sources import (
     CREDITS,
     PBC_CLASSES,
+    TREE_KINDS,
     DataSettings,
     FolderData,
     PbcData,
@@ -234,10 +235,10 @@ def test_a_set_by_name_is_read_from_its_folder(tmp_path: Path) -> None:
 def test_without_a_network_it_says_which_file_goes_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, file: str
 ) -> None:
-    def unreachable(url: str, root: str, filename: str, md5: str) -> None:
+    def unreachable(*args: Any, **options: Any) -> None:
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr("torchvision.datasets.utils.download_url", unreachable)
+    monkeypatch.setattr("pooch.retrieve", unreachable)
     folder = tmp_path / "downloads"
     with pytest.raises(InputError, match=rf"put {file}.* into {folder}"):
         load(MedmnistData(root=folder, image_size=size))
@@ -246,14 +247,15 @@ def test_without_a_network_it_says_which_file_goes_where(
 def test_a_download_is_verified_and_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def fetch(url: str, root: str, filename: str, md5: str) -> None:
-        asked.append((filename, len(md5)))
-        npz(Path(root) / filename)
+    def fetch(url: str, known_hash: str, fname: str, path: Path, progressbar: bool) -> str:
+        asked.append((fname, known_hash[:4], len(known_hash)))
+        path.mkdir()
+        return str(npz(path / fname))
 
-    monkeypatch.setattr("torchvision.datasets.utils.download_url", fetch)
+    monkeypatch.setattr("pooch.retrieve", fetch)
     assert len(load(MedmnistData(root=tmp_path))) == 22
     assert len(load(MedmnistData(root=tmp_path))) == 22
-    assert asked == [("bloodmnist.npz", 32)]
+    assert asked == [("bloodmnist.npz", "md5:", 36)]
 
 
 def test_unknown_sets_sizes_and_files_are_named(tmp_path: Path) -> None:
@@ -299,13 +301,10 @@ def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
 def test_every_kind_is_credited_and_validates() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(DataSettings)
     for kind, credit in CREDITS.items():
-        assert adapter.validate_python({"kind": kind, "root": "x"} if kind in TREES else {"kind": kind})
+        assert adapter.validate_python({"kind": kind, "root": "x"} if kind in TREE_KINDS else {"kind": kind})
         assert credit.licence and credit.citation
     with pytest.raises(ValueError, match="phantm"):
         adapter.validate_python({"kind": "phantm"})
-
-
-TREES = ("folder", "split_folder", "pbc")
 
 
 def test_real_trees(shared: Path) -> None:
