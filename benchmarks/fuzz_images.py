@@ -30,7 +30,12 @@ from runtime.progress import progress
 
 SIZE = (23, 17)
 RIGHT = ("image", "InputError")
-RULES = (Decoding(), Decoding(page=0), Decoding(depth="minmax", page=1), Decoding(depth=(0, 1), clip=True))
+RULES = (
+    Decoding(),
+    Decoding(page=0),
+    Decoding(page=0, depth="minmax"),
+    Decoding(page=1, depth=(0, 1), clip=True),
+)
 
 
 class FuzzSettings(Settings):
@@ -123,7 +128,9 @@ def run(settings: FuzzSettings, folder: Path) -> dict[tuple[str, str], Counter[s
             path = folder / f"{i}-{how}-{name}"
             path.write_bytes(content)
             try:
-                result = pool.submit(outcome, path, RULES[i % len(RULES)]).result(settings.seconds)
+                result = pool.submit(outcome, path, RULES[i // len(files) % len(RULES)]).result(
+                    settings.seconds
+                )
             except (TimeoutError, BrokenProcessPool) as error:
                 result = "hang" if isinstance(error, TimeoutError) else "crash"
                 for process in multiprocessing.active_children():
