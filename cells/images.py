@@ -1,9 +1,7 @@
-"""Images in and out: decode, fit, pack, view as tensors, augment while training."""
+"""Images in memory: found, viewed as tensors, augmented while training; decoding and packing by name."""
 
-import hashlib
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,174 +9,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from runtime.errors import InputError
-from runtime.progress import progress
-from runtime.rundir import writing
+from cells.decoding import DEFAULT, SUFFIXES, Decoding, Unreadable, decode
+from cells.packing import cache_folder, fit_square, pack, pack_readable
 
 if TYPE_CHECKING:
     import albumentations
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-PACK_FORMAT = 1  # raise it when decoding or fitting changes: cached packs of another number are not read
-# What Pillow's decoders raise on a damaged file.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+__all__ = [
+    "AUGMENTATIONS",
+    "DEFAULT",
+    "SUFFIXES",
+    "Augmentation",
+    "Decoding",
+    "Unreadable",
+    "cache_folder",
+    "decode",
+    "find_images",
+    "fit_square",
+    "is_image",
+    "mild_augmentation",
+    "no_augmentation",
+    "pack",
+    "pack_readable",
+    "strong_augmentation",
+    "to_bytes",
+    "to_pixels",
+    "to_tensor",
+]
+
 BRIGHTNESS = 0.10
 COLOR = 0.05
 
 Augmentation = Callable[[Tensor, int], Tensor]
-
-
-def decode(path: Path) -> NDArray[np.uint8]:
-    """Read one image as RGB.
-
-    Grey becomes three equal channels, transparency is laid on white (the empty slide), 16-bit
-    samples keep their upper 8 bits, and an EXIF rotation is applied.
-
-    Returns:
-        uint8, shape (h, w, 3).
-
-    Raises:
-        InputError: If the file is missing, empty, truncated or not an image; it is named.
-    """
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty (0 bytes); restore or remove it.")
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            return np.array(_rgb(image))
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image.") from None
-    except DAMAGED as error:
-        reason = " ".join(str(error).replace(str(path), "").split()).strip("'\" ")
-        raise InputError(
-            f"{path}: not a readable image ({reason or type(error).__name__}); restore or remove it."
-        ) from None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        upper = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(upper.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
-
-
-def fit_square(image: NDArray[np.uint8], size: int, crop: int | None = None) -> NDArray[np.uint8]:
-    """Cut the center square and resize it with antialiasing (bicubic over the true footprint).
-
-    Args:
-        image: uint8, shape (h, w, 3).
-        size: Edge of the result in pixels.
-        crop: Edge of the center square to keep, in pixels; None keeps the largest one.
-
-    Returns:
-        uint8, shape (size, size, 3).
-
-    Raises:
-        InputError: If the image is smaller than `crop`.
-    """
-    height, width = image.shape[:2]
-    edge = crop if crop is not None else min(height, width)
-    if edge > min(height, width):
-        raise InputError(f"crop = {edge} is larger than an image of {width}×{height} px; lower crop.")
-    top, left = (height - edge) // 2, (width - edge) // 2
-    square = np.ascontiguousarray(image[top : top + edge, left : left + edge])
-    if edge == size:
-        return square
-    return np.array(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def cache_folder() -> Path:
-    """Where decoded images and features are kept: ``RARECELL_CACHE``, or ``.rarecell-cache``."""
-    return Path(os.environ.get("RARECELL_CACHE") or ".rarecell-cache")
-
-
-def pack(
-    paths: Sequence[Path], size: int, crop: int | None = None, cache: Path | None = None
-) -> NDArray[np.uint8]:
-    """Decode many images once into one array; later calls read it from the cache.
-
-    The cache is keyed by the bytes of the files in their order, `size` and `crop`, so a changed,
-    renamed or moved file is never mistaken.
-
-    Args:
-        paths: Image files.
-        size: Edge of the result in pixels.
-        crop: See `fit_square`.
-        cache: Cache folder; None for `cache_folder()`.
-
-    Returns:
-        uint8, shape (n, size, size, 3), read-only.
-
-    Raises:
-        InputError: See `decode` and `fit_square`; the file is named.
-    """
-    folder = cache if cache is not None else cache_folder()
-    stored = folder / f"pack-{_pack_key(paths, size, crop)}.npy"
-    shape = (len(paths), size, size, 3)
-    pixels = _read_pack(stored, shape)
-    if pixels is None:
-        pixels = np.empty(shape, np.uint8)
-        _fill(pixels, paths, crop)
-        _write_pack(stored, pixels)
-    pixels.setflags(write=False)
-    return pixels
-
-
-def _pack_key(paths: Sequence[Path], size: int, crop: int | None) -> str:
-    total = hashlib.sha256(f"pack {PACK_FORMAT} {size} {crop}".encode())
-    for path in paths:
-        try:
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); restore or remove it.") from None
-    return total.hexdigest()[:32]
-
-
-def _fill(pixels: NDArray[np.uint8], paths: Sequence[Path], crop: int | None) -> None:
-    """Decode into the array, on threads: Pillow releases the interpreter while it decodes."""
-
-    def one(i: int) -> None:
-        image = decode(paths[i])
-        try:
-            pixels[i] = fit_square(image, pixels.shape[1], crop)
-        except InputError as error:
-            raise InputError(f"{paths[i]}: {error}") from None
-
-    with ThreadPoolExecutor() as pool, progress(len(paths), "reading images") as bar:
-        try:
-            for _ in pool.map(one, range(len(paths))):
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # do not decode the rest first
-            raise
-
-
-def _read_pack(stored: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """None where there is no pack, or a damaged one."""
-    try:
-        pixels = np.load(stored, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
-
-
-def _write_pack(stored: Path, pixels: NDArray[np.uint8]) -> None:
-    try:
-        with writing(stored) as aside:
-            np.save(aside, pixels)
-    except OSError as error:
-        raise InputError(
-            f"{stored.parent}: the cache cannot be written ({error.strerror}); "
-            "set RARECELL_CACHE to a folder with space that you may write to."
-        ) from None
 
 
 def to_bytes(pixels: NDArray[np.uint8]) -> Tensor:
@@ -313,8 +177,12 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 
+def is_image(path: Path) -> bool:
+    """True for what should be a cell by its name; a broken link counts, so that it is noticed."""
+    named = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return named and (path.is_file() or path.is_symlink()) and not path.is_dir()
+
+
 def find_images(folder: Path) -> list[Path]:
     """Image files directly in a folder, by name; hidden files are passed over (PBC ships one)."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if is_image(path))

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,14 +103,18 @@ def assemble(
             raise InputError(f"data.classes: {settings.root} has no class '{name}'.{suggest(name, present)}")
     classes = settings.classes or tuple(name for name in order or sorted(present) if name in present)
     kept = [item for item in found if item.label in classes]
-    labels = [item.label for item in kept if item.split in ("", "train")]
+    check = partial(_check_counts, classes=classes, root=settings.root)
+    return replace(read_found(kept, classes, settings, check), ignored=tuple(ignored))
+
+
+def _check_counts(found: Sequence[Found], classes: Sequence[str], root: Path) -> None:
+    counts = Counter(item.label for item in found if item.split in ("", "train"))
     for name in classes:
-        if labels.count(name) < 2:
+        if counts[name] < 2:
             raise InputError(
-                f"{settings.root}: class '{name}' has {labels.count(name)} image(s) to learn from; "
+                f"{root}: class '{name}' has {counts[name]} image(s) to learn from; "
                 "add more or leave it out with data.classes."
             )
-    return replace(read_found(kept, classes, settings), ignored=tuple(ignored))
 
 
 def without_lone_side(found: Sequence[Found]) -> list[Found]:

@@ -1,22 +1,28 @@
 """Trees of images, a folder per class: read as they lie, or already split."""
 
+import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from cells.cellset import ORIGINS, CellSet, Loaded
-from cells.images import find_images, pack
+from cells.images import DEFAULT, Decoding, find_images, is_image, pack_readable
 from cells.medmnist import Size
+from cells.names import check_class_names
 from runtime.config import Settings
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
 
+OWN_FILES = ("metadata.jsonl", "classes.json")  # read, though not images
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 KEPT = ("stack", "index", "box")  # what a record says of a real cell, and later steps read
 
@@ -31,6 +37,9 @@ class FolderData(Settings):
         classes: Which class folders to read, in this order; None reads all, by name.
         group: Regular expression searched in ``<class>/<image>``; what its first parenthesis
             matches is the patient, slide or field that must not be split. None: each image its own.
+        decoding: How files become 8-bit RGB: depth, background, page, largest size.
+        unreadable: The largest share of the files that may be unreadable and is then left out; by
+            default any is an error.
     """
 
     kind: Literal["folder"] = "folder"
@@ -39,6 +48,8 @@ class FolderData(Settings):
     crop: Annotated[int, Field(ge=8)] | None = None
     classes: tuple[str, ...] | None = None
     group: str | None = None
+    decoding: Decoding = DEFAULT
+    unreadable: Annotated[float, Field(ge=0, lt=1)] = 0
 
     @field_validator("group")
     @classmethod
@@ -66,14 +77,16 @@ class Found:
     label: str
     split: str
     record: dict[str, Any]
+    top: Path | None = None  # the folder of class folders, of a tree
 
 
 def load_folder(settings: FolderData) -> Loaded:
     """Read an unsplit tree."""
     classes = class_folders(settings.root, settings.classes)
     found = list(_find(settings.root, classes, ""))
-    _check_counts(found, classes, settings.root)
-    return read_found(found, classes, settings)
+    check = partial(_check_counts, classes=classes, at_least={settings.root: 2})
+    loaded = read_found(found, classes, settings, check)
+    return replace(loaded, ignored=tuple(_ignored(settings.root, settings.root, classes)))
 
 
 def load_split_folder(settings: SplitFolderData) -> Loaded:
@@ -90,13 +103,16 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
                 "perhaps val (an unsplit one is read with data.kind=folder)."
             )
     classes = class_folders(sides["train"], settings.classes)
-    found = []
+    found: list[Found] = []
     for side, folder in sides.items():
         class_folders(folder, settings.classes, known=classes)
-        here = list(_find(folder, classes, side))
-        _check_counts(here, classes, folder, at_least=2 if side == "train" else 1)
-        found += here
-    return read_found(found, classes, settings)
+        found += _find(folder, classes, side)
+    at_least = {folder: 2 if side == "train" else 1 for side, folder in sides.items()}
+    check = partial(_check_counts, classes=classes, at_least=at_least)
+    loaded = read_found(found, classes, settings, check)
+    passed = [path for path in sorted(settings.root.iterdir()) if path not in sides.values()]
+    inner = [name for folder in sides.values() for name in _ignored(settings.root, folder, classes)]
+    return replace(loaded, ignored=(*_named(passed, settings.root), *inner))
 
 
 def _existing(root: Path) -> None:
@@ -118,6 +134,7 @@ def class_folders(
     present = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not present:
         raise InputError(f"{root}: has no class folders; expected {root}/<class>/<image>.")
+    check_class_names(present, str(root))
     for name in asked or ():
         if name not in present:
             raise InputError(f"data.classes: {root} has no class '{name}'.{suggest(name, present)}")
@@ -140,7 +157,7 @@ def _find(root: Path, classes: Sequence[str], split: str) -> Iterator[Found]:
         folder = root / label
         for path in find_images(folder) if folder.is_dir() else ():
             record = records.get(f"{label}/{path.name}", {})
-            yield Found(path, label, split or str(record.get("split", "")), record)
+            yield Found(path, label, split or str(record.get("split", "")), record, root)
 
 
 def _metadata(root: Path) -> dict[str, dict[str, Any]]:
@@ -149,7 +166,7 @@ def _metadata(root: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         records = {str(row["file_name"]): dict(row) for row in rows}
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not one JSON object with a file_name a line; mend or remove it.") from None
@@ -159,25 +176,77 @@ def _metadata(root: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
-def _check_counts(found: Sequence[Found], classes: Sequence[str], root: Path, at_least: int = 2) -> None:
-    labels = [item.label for item in found]
-    for name in classes:
-        count = labels.count(name)
+def _ignored(root: Path, top: Path, classes: Sequence[str]) -> Iterator[str]:
+    """What lies beside and in the class folders and is no image: dotfiles, notes, deeper folders."""
+    beside = (path for path in top.iterdir() if not path.is_dir() or path.name.startswith("."))
+    yield from _named(sorted(beside), root)
+    for label in classes:
+        yield from _named(sorted(path for path in (top / label).iterdir() if not is_image(path)), root)
+
+
+def _named(paths: Iterable[Path], root: Path) -> Iterator[str]:
+    """Relative to the root, folders with a slash at the end."""
+    for path in paths:
+        if path.name not in OWN_FILES:
+            yield path.relative_to(root).as_posix() + "/" * path.is_dir()
+
+
+def _check_counts(found: Sequence[Found], classes: Sequence[str], at_least: Mapping[Path, int]) -> None:
+    """Every class has the images it needs in each folder of class folders."""
+    counts = Counter((item.top, item.label) for item in found)
+    for top, name in itertools.product(at_least, classes):
+        count = counts[top, name]
         if count == 0:
-            raise InputError(f"{root / name}: has no images; add some or remove the class.")
-        if count < at_least:
+            raise InputError(f"{top / name}: has no images; add some or remove the class.")
+        if count < at_least[top]:
             raise InputError(
-                f"{root / name}: has one image, and one cannot be learned from; add more or remove the class."
+                f"{top / name}: has one image, and one cannot be learned from; add more or remove the class."
             )
 
 
-def read_found(found: Sequence[Found], classes: tuple[str, ...], settings: FolderData) -> Loaded:
-    """Decode found images into cells of these classes; every file lies under `settings.root`."""
+def _decoded(
+    found: Sequence[Found], settings: FolderData
+) -> tuple[NDArray[np.uint8], list[Found], dict[str, str]]:
+    """The images, whose they are, and what could not be read, if that is no more than is allowed."""
+    packed = pack_readable(
+        [item.path for item in found], settings.image_size, settings.crop, decoding=settings.decoding
+    )
+    faults = packed.unreadable
+    if len(faults) > settings.unreadable * len(found):
+        first = str(next(iter(faults.values()))).rstrip(".")
+        raise InputError(
+            f"{first} ({len(faults)} of {len(found)} images cannot be read, and "
+            f"data.unreadable={settings.unreadable:g} is the largest share to leave out)."
+        )
+    unreadable = {_relative(found[i], settings): error.reason for i, error in faults.items()}
+    return packed.pixels, [found[i] for i in packed.kept], unreadable
+
+
+def _relative(item: Found, settings: FolderData) -> str:
+    return item.path.relative_to(settings.root).as_posix()
+
+
+def read_found(
+    found: Sequence[Found],
+    classes: tuple[str, ...],
+    settings: FolderData,
+    check: Callable[[Sequence[Found]], None],
+) -> Loaded:
+    """Decode found images into cells of these classes.
+
+    Args:
+        found: The images; every file lies under `settings.root`.
+        classes: In the order of the labels.
+        settings: How to decode, and how many may be unreadable.
+        check: Refuses too few images; asked before decoding, and after for those that were readable.
+    """
+    check(found)
+    pixels, found, unreadable = _decoded(found, settings)
+    check(found)
     # A saved set says where each cell came from first, so that its split keeps its digest.
-    paths = [item.path.relative_to(settings.root).as_posix() for item in found]
-    names = [str(item.record.get("name") or path) for item, path in zip(found, paths, strict=True)]
+    names = [str(item.record.get("name") or _relative(item, settings)) for item in found]
     cells = CellSet.from_arrays(
-        pack([item.path for item in found], settings.image_size, settings.crop),
+        pixels,
         [classes.index(item.label) for item in found],
         classes,
         names=names,
@@ -193,7 +262,7 @@ def read_found(found: Sequence[Found], classes: tuple[str, ...], settings: Folde
         origins[i] = item.record.get("origin", "real")
         made = origins[i] == "synthetic"
         provenance[i] = {k: v for k, v in item.record.items() if (made or k in KEPT) and k not in plain}
-    return Loaded(replace(cells, origins=origins, provenance=provenance))
+    return Loaded(replace(cells, origins=origins, provenance=provenance), unreadable)
 
 
 def _group(inner: str, settings: FolderData, name: str) -> str:

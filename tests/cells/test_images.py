@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cells import images
+from cells import packing
 from cells.images import (
     AUGMENTATIONS,
+    Decoding,
     decode,
     find_images,
     fit_square,
@@ -52,7 +53,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
     grey = noise(6, 5)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     assert np.array_equal(decode(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, 2))
-    Image.fromarray(grey.astype(np.uint16) * 256 + 17).save(tmp_path / "deep.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     assert np.array_equal(decode(tmp_path / "deep.png")[..., 0], grey)
     clear = np.zeros((4, 4, 4), np.uint8)
     clear[0, 0] = (10, 20, 30, 255)
@@ -133,11 +134,11 @@ def test_pack_decodes_once_and_notices_change(tmp_path: Path, monkeypatch: pytes
     paths, cache = write(tmp_path, 3), tmp_path / "cache"
     decoded: list[Path] = []
 
-    def noted(path: Path) -> NDArray[np.uint8]:
+    def noted(path: Path, decoding: Decoding) -> NDArray[np.uint8]:
         decoded.append(path)
-        return decode(path)
+        return decode(path, decoding)
 
-    monkeypatch.setattr(images, "decode", noted)
+    monkeypatch.setattr(packing, "decode", noted)
     first = pack(paths, 8, cache=cache)
     assert np.array_equal(pack(paths, 8, cache=cache), first)
     assert len(decoded) == 3
