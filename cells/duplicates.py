@@ -11,7 +11,7 @@ Three sieves, each finer and over fewer pairs, so that never all pairs are compa
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ def _agreeing(pixels: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Rows, Row
             bar.update(len(block))
 
 
-def _blocks(column: NDArray) -> Iterator[NDArray]:
+def _blocks(column: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (column[start : start + BLOCK] for start in range(0, len(column), BLOCK))
 
 
@@ -115,7 +115,8 @@ def _thumbnails(images: NDArray[np.uint8], kept: float) -> Floats:
     small = np.einsum("ah,nhwc,bw->nabc", weights, images.astype(np.float32), weights, optimize=True)
     small -= small.mean(axis=(1, 2, 3), keepdims=True)
     length = np.sqrt((small**2).sum(axis=(1, 2, 3), keepdims=True))
-    return small / np.maximum(length, LOWEST_CONTRAST * np.sqrt(small[0].size))
+    lowest = LOWEST_CONTRAST * np.sqrt(small.shape[1:]).prod()
+    return np.asarray(small / np.maximum(length, lowest), np.float32)
 
 
 def _area_weights(size: int, bins: int, kept: float = 1.0) -> Floats:
@@ -127,7 +128,7 @@ def _area_weights(size: int, bins: int, kept: float = 1.0) -> Floats:
     return (shared / shared.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _oriented(images: NDArray, orientation: int) -> NDArray:
+def _oriented(images: NDArray[Any], orientation: int) -> NDArray[Any]:
     """One of the eight symmetries of the square: bits for two flips, then a transposition."""
     images = images[:, ::-1] if orientation & 1 else images
     images = images[:, :, ::-1] if orientation & 2 else images
@@ -136,8 +137,8 @@ def _oriented(images: NDArray, orientation: int) -> NDArray:
 
 def _best_orientation(asked: Floats, found: Floats) -> tuple[Floats, Rows]:
     """The highest correlation over the orientations of `found`, and which it is; shapes (n,)."""
-    flat = asked.reshape(len(asked), -1)
-    turned = (_oriented(found, which).reshape(len(found), -1) for which in range(8))
+    flat = asked.reshape(len(asked), np.prod(asked.shape[1:]))
+    turned = (_oriented(found, which).reshape(flat.shape) for which in range(8))
     correlations = np.stack([np.einsum("nd,nd->n", flat, image) for image in turned])  # (8, n)
     return correlations.max(axis=0), correlations.argmax(axis=0)
 
@@ -193,7 +194,7 @@ def _details(images: NDArray[np.uint8]) -> Floats:
     weights = _area_weights(size, edge)
     gray = weights @ (images @ LUMINANCE) @ weights.T  # (n, v, v)
     fine, coarse = (_gaussian(edge, scale * edge) for scale in (FINE, COARSE))
-    return fine @ gray @ fine.T - coarse @ gray @ coarse.T
+    return np.asarray(fine @ gray @ fine.T - coarse @ gray @ coarse.T, np.float32)
 
 
 def _gaussian(size: int, scale: float) -> Floats:

@@ -169,9 +169,7 @@ def image_clusters(cells: CellSet, near: Sequence[NearDuplicate]) -> NDArray[np.
     return np.asarray(cluster[images], dtype=np.int64)
 
 
-def _clusters(
-    cells: CellSet, images: NDArray[np.int64], rows: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
+def _clusters(cells: CellSet, images: NDArray[np.int64], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Rows that must stay together: same group or same image, directly or through others."""
     parent = {int(row): int(row) for row in rows}
 
