@@ -1,145 +1,216 @@
-"""What is in a prepared set: counts, imbalance, sizes, duplicates, conflicting labels."""
+"""What is in a source and its split: counts, sizes, damage, duplicates, wrong labels, leaks."""
 
 import base64
 import io
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from cells.cellset import CellSet
-from cells.sources import CREDITS, DataSettings, FolderData
+from cells.cellset import CellSet, Loaded
+from cells.duplicates import NearDuplicate
+from cells.sources import CREDITS, DataSettings
 from cells.split import SIDES, Split
 from runtime.errors import InputError
+from runtime.progress import progress
 
-SHOWN = 12  # cells of each class in the page
+SHOWN = 24  # cells of each class in the page
+SHOWN_PAIRS = 100
+NOT_KNOWN = "not known"
+DROPPED = "dropped"
 
 
-def audit(cells: CellSet, split: Split, data: DataSettings) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Audited:
+    """What an audit is about.
+
+    Attributes:
+        loaded: The source as read.
+        near: Near duplicates among its cells.
+        split: The split, or None where it was refused.
+        refused: Why it was refused, or empty.
+        leaks: How leaks of a pre-made split are treated: ``refuse``, ``drop`` or ``allow``.
+    """
+
+    loaded: Loaded
+    near: Sequence[NearDuplicate]
+    split: Split | None
+    refused: str = ""
+    leaks: str = "refuse"
+
+    @property
+    def sides(self) -> NDArray[np.object_]:
+        """The side of each cell, ``dropped`` where it is on none, shape (n,)."""
+        cells = self.loaded.cells
+        if self.split is None:
+            return cells.splits
+        parts = (self.split.train, self.split.val, self.split.test)
+        side_of = {name: side for side, part in zip(SIDES, parts, strict=True) for name in part.names}
+        return np.array([side_of.get(name, DROPPED) for name in cells.names], dtype=object)
+
+
+def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
     """Facts about a source and its split, as JSON values.
 
     Args:
-        cells: All cells of the source.
-        split: Its split.
+        audited: The source, its near duplicates and its split.
         data: What was read.
 
     Returns:
-        Counts per class and side, the imbalance factor of train (largest class over smallest),
-        image sizes in the source, exact duplicates by pixel digest, duplicates whose labels
-        disagree, and the split's digest.
+        Counts per class and side, the imbalance factor of train (largest class over smallest; None
+        where a class has no cell there), sizes and color modes of the files, what was unreadable
+        or ignored, pairs of exact and of near duplicates, the pairs whose labels disagree, what is
+        on several sides of a pre-made split, and the split's digest (None where it was refused).
+
+    Raises:
+        InputError: If a file of the source cannot be opened any more.
     """
-    parts = {"train": split.train, "val": split.val, "test": split.test}
-    side_of = {
-        name: side for side, part in parts.items() for name in part.names
-    }  # cells dropped for leaking have none
-    train = split.train.counts.values()
-    duplicates = _duplicates(cells, side_of)
+    cells, sides = audited.loaded.cells, audited.sides
+    counts = {
+        name: {side: int(((cells.labels == label) & (sides == side)).sum()) for side in SIDES}
+        for label, name in enumerate(cells.classes)
+    }
+    train = [row["train"] for row in counts.values()]
+    exact, near = _exact_duplicates(cells, sides), _near_duplicates(cells, sides, audited.near)
+    both = [*exact, *near]
+    sizes, modes = _files(cells, data)
     return {
         "source": data.kind,
         "licence": CREDITS[data.kind].licence,
         "citation": CREDITS[data.kind].citation,
+        "refused": audited.refused,
+        "leaks": audited.leaks,
         "cells": len(cells),
-        "kept": sum(len(part) for part in parts.values()),
+        "kept": sum(sum(row.values()) for row in counts.values()),
         "origins": dict(Counter(map(str, cells.origins))),
         "groups": len(set(cells.groups)),
         "image_size": cells.image_size,
-        "source_sizes": _source_sizes(cells, data),
-        "counts": {name: {side: parts[side].counts[name] for side in SIDES} for name in cells.classes},
-        "imbalance_factor": round(max(train) / min(train), 2),
-        "duplicates": [found for found in duplicates if len(set(found["labels"])) == 1],
-        "label_conflicts": [found for found in duplicates if len(set(found["labels"])) > 1],
-        "split_digest": split.digest,
+        "source_sizes": sizes,
+        "source_modes": modes,
+        "counts": counts,
+        "imbalance_factor": round(max(train) / min(train), 2) if min(train) else None,
+        "unreadable": dict(audited.loaded.unreadable),
+        "ignored": list(audited.loaded.ignored),
+        "exact_duplicates": exact,
+        "near_duplicates": near,
+        "label_conflicts": [pair for pair in both if len(set(pair["labels"])) > 1],
+        "across_splits": _across_splits(cells, both),
+        "split_digest": audited.split.digest if audited.split else None,
     }
 
 
-def _duplicates(cells: CellSet, side_of: Mapping[str, str]) -> list[dict[str, list[str]]]:
-    """Sets of cells with equal pixels at the prepared size."""
-    rows = defaultdict(list)
-    for i, digest in enumerate(cells.digests):
-        rows[digest].append(i)
+def _entry(cells: CellSet, sides: NDArray[np.object_], kind: str, rows: Sequence[int]) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "names": [str(cells.names[row]) for row in rows],
+        "labels": [cells.classes[cells.labels[row]] for row in rows],
+        "splits": [str(sides[row]) for row in rows],
+    }
+
+
+def _exact_duplicates(cells: CellSet, sides: NDArray[np.object_]) -> list[dict[str, Any]]:
+    """Pairs of equal pixels at the prepared size: the first such cell, and each of the others."""
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(digest, row), row) for row, digest in enumerate(cells.digests)]
+    return [_entry(cells, sides, "exact", pair) for pair in pairs if pair[0] != pair[1]]
+
+
+def _near_duplicates(
+    cells: CellSet, sides: NDArray[np.object_], near: Sequence[NearDuplicate]
+) -> list[dict[str, Any]]:
+    pairs = sorted(near, key=lambda pair: -pair.agreement)
     return [
-        {
-            "names": [str(cells.names[i]) for i in same],
-            "labels": [cells.classes[cells.labels[i]] for i in same],
-            "splits": [side_of.get(cells.names[i], "dropped") for i in same],
-        }
-        for same in rows.values()
-        if len(same) > 1
+        {**_entry(cells, sides, "near", (pair.first, pair.second)), "agreement": pair.agreement}
+        for pair in pairs
     ]
 
 
-def _source_sizes(cells: CellSet, data: DataSettings) -> dict[str, int]:
-    """How many images have which size before cropping and resizing, most frequent first."""
-    if not isinstance(data, FolderData):
-        return {f"{cells.image_size}×{cells.image_size}": len(cells)}
-    sizes: Counter[str] = Counter()
-    for name in cells.names:
-        try:
-            with Image.open(data.root / name) as image:
-                sizes[f"{image.width}×{image.height}"] += 1
-        except FileNotFoundError:  # a prepared set names where the cell came from first
-            sizes["not known"] += 1
-        except OSError as error:
-            raise InputError(f"{data.root / name}: cannot be read any more ({error}).") from None
-    return dict(sizes.most_common())
+def _across_splits(cells: CellSet, pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Pairs and groups on several sides of the split that the source came with."""
+    came = dict(zip(cells.names, cells.splits, strict=True))
+    found = [{**pair, "splits": [came[name] for name in pair["names"]]} for pair in pairs]
+    return [pair for pair in found if len(set(pair["splits"])) > 1] + list(_groups_across(cells))
 
 
-def page(facts: Mapping[str, Any], split: Split) -> str:
-    """The audit as one self-contained HTML page, with some training cells of each class.
+def _groups_across(cells: CellSet) -> Iterator[dict[str, Any]]:
+    """Each group on several sides, with its first cell on each."""
+    rows: dict[str, dict[str, int]] = {}
+    for row, (group, side) in enumerate(zip(cells.groups, cells.splits, strict=True)):
+        rows.setdefault(group, {}).setdefault(side, row)
+    for group, firsts in rows.items():
+        if len(firsts) > 1:
+            yield {**_entry(cells, cells.splits, "group", list(firsts.values())), "group": str(group)}
+
+
+def _files(cells: CellSet, data: DataSettings) -> tuple[dict[str, int], dict[str, int]]:
+    """How many files have which size and color mode before all preparation, most frequent first."""
+    root = getattr(data, "root", None)
+    if root is None or data.kind == "medmnist":
+        return {f"{cells.image_size}×{cells.image_size}": len(cells)}, {NOT_KNOWN: len(cells)}
+    with ThreadPoolExecutor() as pool, progress(len(cells), "reading sizes") as bar:
+        found = []
+        for facts in pool.map(_size_and_mode, [Path(root) / name for name in cells.names]):
+            found.append(facts)
+            bar.update()
+    sizes, modes = (Counter(column).most_common() for column in zip(*found, strict=True))
+    return dict(sizes), dict(modes)
+
+
+def _size_and_mode(path: Path) -> tuple[str, str]:
+    try:
+        with Image.open(path) as image:
+            return f"{image.width}×{image.height}", image.mode
+    except (FileNotFoundError, NotADirectoryError):  # a prepared set names where the cell came from first
+        return NOT_KNOWN, NOT_KNOWN
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read any more ({error}).") from None
+
+
+def page(facts: Mapping[str, Any], cells: CellSet) -> str:
+    """The audit as one self-contained HTML page, with cells of each class and each near pair.
 
     Args:
         facts: What `audit` returned.
-        split: The split, for the pictures.
+        cells: All cells of the source, for the pictures.
     """
-    sheets = {name: _sheet(split.train.of_class(name)) for name in split.train.classes}
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(PAGE).render(facts=facts, sides=SIDES, sheets=sheets)
+    sheets = {name: _picture(_some(cells, name)) for name in cells.classes}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    row_of = {name: row for row, name in enumerate(cells.names)}
+    pictures = {
+        "\n".join(pair["names"]): _picture(cells.pixels[[row_of[name] for name in pair["names"]]])
+        for key in ("label_conflicts", "across_splits", "near_duplicates", "exact_duplicates")
+        for pair in facts[key][:SHOWN_PAIRS]
+    }
+    template = environment.get_template("audit.html.j2")
+    return template.render(facts=facts, sides=SIDES, sheets=sheets, pictures=pictures, shown=SHOWN_PAIRS)
 
 
-def _sheet(cells: CellSet) -> str:
-    """The first cells of a class beside each other, as a data URI."""
-    strip = np.concatenate(list(cells.pixels[:SHOWN]), axis=1)  # (h, w * shown, 3)
+def _some(cells: CellSet, name: str) -> NDArray[np.uint8]:
+    """Cells of a class, evenly spread over its rows."""
+    rows = np.flatnonzero(cells.labels == cells.index_of(name))
+    spread = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(int)
+    return cells.pixels[rows[spread]]
+
+
+def _picture(images: NDArray[np.uint8]) -> str:
+    """Images beside each other, 12 a row, as a data URI."""
+    columns = min(12, max(1, len(images)))
+    missing = -len(images) % columns
+    height, width = images.shape[1:3]
+    white = np.full((missing, height, width, 3), 255, np.uint8)
+    grid = np.concatenate([images, white]).reshape(-1, columns, height, width, 3)
+    sheet = grid.swapaxes(1, 2).reshape(-1, columns * width, 3)  # (rows * h, columns * w, 3)
     file = io.BytesIO()
-    Image.fromarray(strip).save(file, "png")
+    Image.fromarray(sheet).save(file, "png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Audit of {{ facts.source }}</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem;
-       margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; } th, td { padding: .2rem .8rem; border-bottom: 1px solid #ccc; }
-td.n { text-align: right; } img { height: 48px; image-rendering: pixelated; max-width: 100%; }
-</style>
-<h1>Audit of {{ facts.source }}</h1>
-{% if 'phantom' in facts.origins %}
-<p><strong>These are phantoms: drawings, not cells.</strong></p>{% endif %}
-<p>{{ facts.kept }} of {{ facts.cells }} cells kept, {{ facts.groups }} groups,
-{{ facts.image_size }} px. Imbalance factor of train: {{ facts.imbalance_factor }}.
-Split <code>{{ facts.split_digest }}</code>.</p>
-<p>Licence: {{ facts.licence }}. Source: {{ facts.citation }}</p>
-<h2>Cells per class</h2>
-<table>
-<tr><th>class</th>{% for side in sides %}<th>{{ side }}</th>{% endfor %}<th>in train</th></tr>
-{% for name, counts in facts.counts.items() %}<tr><td>{{ name }}</td>
-{% for side in sides %}<td class="n">{{ counts[side] }}</td>{% endfor %}
-<td><img src="{{ sheets[name] }}" alt="training cells of {{ name }}"></td></tr>
-{% endfor %}</table>
-<h2>Image sizes in the source</h2>
-<ul>{% for size, count in facts.source_sizes.items() %}
-<li>{{ size }}: {{ count }}</li>{% endfor %}</ul>
-{% for title, found in [("Label conflicts: equal pixels, different classes", facts.label_conflicts),
-                        ("Exact duplicates", facts.duplicates)] %}
-<h2>{{ title }} ({{ found | length }})</h2>
-{% if not found %}<p>None.</p>{% endif %}
-<ul>{% for same in found[:50] %}<li>{% for name in same.names %}
-<code>{{ name }}</code> ({{ same.labels[loop.index0] }}, {{ same.splits[loop.index0] }})
-{%- if not loop.last %} = {% endif %}{% endfor %}</li>{% endfor %}</ul>
-{% if found | length > 50 %}<p>The rest is in audit.json.</p>{% endif %}
-{% endfor %}
-</html>
-"""

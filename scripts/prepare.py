@@ -2,17 +2,20 @@
 
     python scripts/prepare.py source=pbc root=DIR out=DIR [image_size=128] [crop=200]
 
-Other commands read the result with data.kind=split_folder data.root=OUT.
+A pre-made split that shares an image or a group between its sides is refused, and the audit shows
+why. Other commands read the result with data.kind=split_folder data.root=OUT.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
-from cells.audit import audit, page
-from cells.sources import CREDITS, TREE_KINDS, DataSettings, load, located
-from cells.split import SIDES, Split, SplitSettings, divide
+from cells.audit import Audited, audit, page
+from cells.duplicates import near_duplicates
+from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
+from cells.split import SIDES, LeakError, Split, SplitSettings, divide
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
@@ -33,19 +36,52 @@ def main(arguments: argparse.Namespace) -> None:
     out, rest = take_required(arguments.words, "out", "data/pbc")
     source, rest = take_required(rest, "source", "pbc")
     settings = load_config(PrepareSettings, None, _words(source, rest))
-    cells = load(settings.data)
-    split = divide(cells, settings.split)
-    with RunDir(Path(out), to_dict(settings)) as run:
+    loaded = read(settings.data)
+    near = near_duplicates(loaded.cells) if settings.split.near_duplicates else []
+    with RunDir(Path(out), _identity(settings)) as run:
+        try:
+            split = divide(loaded.cells, settings.split, near)
+        except LeakError as error:
+            _check_refusal(run.path)
+            _write_audit(run.path, Audited(loaded, near, None, str(error), settings.split.leaks), settings)
+            raise InputError(
+                f"{str(error)[:-1]}; the audit in {run.path / 'audit.html'} shows them."
+            ) from None
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
         for side in SIDES:
             getattr(split, side).save(run.path / side)
-        facts = audit(cells, split, located(settings.data))
-        write_text(run.path / "audit.html", page(facts, split))
-        write_json(run.path / "audit.json", facts)  # last: its presence says that all is written
-    print(f"{out}: {facts['kept']} cells of {len(cells.classes)} classes, split {split.digest}.")
+        facts = _write_audit(run.path, Audited(loaded, near, split, leaks=settings.split.leaks), settings)
+    print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
+    _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
+
+
+def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
+    facts = audit(audited, located(settings.data))
+    write_text(out / "audit.html", page(facts, audited.loaded.cells))
+    write_json(out / "audit.json", facts)  # last: its presence says that all is written
+    return facts
+
+
+def _say_findings(facts: dict[str, Any]) -> None:
+    keys = ("unreadable", "ignored", "exact_duplicates", "near_duplicates", "label_conflicts")
+    found = [f"{len(facts[key])} {key.replace('_', ' ')}" for key in keys if facts[key]]
+    if found:
+        print(f"Found: {', '.join(found)}.")
+    if facts["across_splits"] and facts["leaks"] == "allow":
+        print(
+            f"WARNING: {len(facts['across_splits'])} images or groups are on several sides of this split, "
+            "as split.leaks=allow wants it; figures measured on it look better than they are."
+        )
+
+
+def _identity(settings: PrepareSettings) -> dict[str, Any]:
+    """The config without the say on leaks: a refused run may be run again with another one."""
+    config = to_dict(settings)
+    del config["split"]["leaks"]
+    return config
 
 
 def _words(source: str, rest: list[str]) -> list[str]:
@@ -62,12 +98,24 @@ def _is_done(out: Path, split: Split) -> bool:
     if not (out / "audit.json").is_file():
         return False
     before = read_json(out / "audit.json").get("split_digest")
+    if before is None:  # the split was refused
+        return False
     if before != split.digest:
         raise InputError(
-            f"{out}: holds split {before} of the same source, whose images have changed since "
-            f"(now {split.digest}); choose another out=."
+            f"{out}: holds split {before} of the same source, whose images or split.leaks have changed "
+            f"since (now {split.digest}); choose another out=."
         )
     return all((out / side / "metadata.jsonl").is_file() for side in SIDES)
+
+
+def _check_refusal(out: Path) -> None:
+    """A refused split must not stand beside the files of an earlier one that was not."""
+    done = (out / "audit.json").is_file() and read_json(out / "audit.json").get("split_digest")
+    if done:
+        raise InputError(
+            f"{out}: holds split {done} of the same source, whose images or split.leaks have changed "
+            "since, and the split would be refused now; choose another out= to see why."
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +125,8 @@ def parser() -> argparse.ArgumentParser:
         "key=value",
         f"source={'|'.join(CREDITS)}, out=DIR, keys of the source "
         "(root=, image_size=, crop=, classes=, group=, name=, seed=, …) and of the split "
-        "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop)",
+        "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop|allow, "
+        "split.near_duplicates=true)",
     )
 
 

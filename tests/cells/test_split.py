@@ -2,9 +2,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cells import CellSet
-from cells.split import Split, SplitSettings, divide, require_real
+from cells.duplicates import NearDuplicate
+from cells.split import LeakError, Split, SplitSettings, divide, require_real
 from runtime.config import load_config
 from runtime.errors import InputError
 
@@ -176,3 +178,50 @@ def test_bad_fractions_are_an_input_error() -> None:
     for bad in ("[0.5,0.5,0]", "[0.5,0.2,0.2]"):
         with pytest.raises(InputError, match="sum to 1"):
             load_config(SplitSettings, None, [f"fractions={bad}"])
+
+
+def patchy(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Images of 24 px with plain detail."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    return coarse.repeat(4, axis=1).repeat(4, axis=2)
+
+
+def test_turned_and_flipped_copies_stay_on_one_side() -> None:
+    pixels = patchy(40)
+    copies = np.concatenate([pixels, np.rot90(pixels, axes=(1, 2)), pixels[:, ::-1]])
+    made = CellSet.from_arrays(copies, [0, 1] * 60, ["a", "b"])
+
+    def sides_of(settings: SplitSettings) -> list[set[str]]:
+        side = {
+            name: which for which, part in enumerate(parts(divide(made, settings))) for name in part.names
+        }
+        return [{side[f"image[{i + 40 * copy}]"] for copy in range(3)} for i in range(40)]
+
+    assert all(len(sides) == 1 for sides in sides_of(SplitSettings()))
+    assert any(len(sides) > 1 for sides in sides_of(SplitSettings(near_duplicates=False)))
+
+
+def test_without_near_duplicates_the_split_is_the_same() -> None:
+    made = CellSet.from_arrays(patchy(60), [0, 1] * 30, ["a", "b"])
+    on, off = divide(made, SplitSettings()), divide(made, SplitSettings(near_duplicates=False))
+    assert on.digest == off.digest
+
+
+def test_a_near_duplicate_on_two_sides_is_refused_dropped_or_allowed() -> None:
+    pixels = patchy(10)
+    pixels[8] = pixels[0, :, ::-1]
+    made = CellSet.from_arrays(pixels, [0, 1] * 5, ["a", "b"], splits=PREMADE)
+    with pytest.raises(LeakError, match=r"image\[0\]: nearly the same image \(image\[8\]\) is in train and"):
+        divide(made, SplitSettings())
+    for leaks, sizes in (("drop", [5, 2, 2]), ("allow", [6, 2, 2])):
+        split = divide(made, load_config(SplitSettings, None, [f"leaks={leaks}"]))
+        assert [len(part) for part in parts(split)] == sizes
+    assert len(divide(made, SplitSettings(near_duplicates=False)).train) == 6
+
+
+def test_near_duplicates_connect_through_others() -> None:
+    made = CellSet.from_arrays(patchy(10), [0, 1] * 5, ["a", "b"], splits=PREMADE)
+    chain = [NearDuplicate(0, 2, 1.0), NearDuplicate(2, 8, 1.0)]
+    split = divide(made, SplitSettings(leaks="drop"), chain)
+    assert not {"image[0]", "image[2]"} & set(split.train.names)
+    assert len(split.train) == 4

@@ -69,7 +69,13 @@ def test_the_audit_finds_what_is_there(prepare: Prepare, tree: Path, tmp_path: P
     assert sum(sum(row.values()) for row in facts["counts"].values()) == 20
     counts = [row["train"] for row in facts["counts"].values()]
     assert facts["imbalance_factor"] == pytest.approx(max(counts) / min(counts), abs=0.01)
-    assert [found["names"] for found in facts["duplicates"]] == [["a<b/0.png", "a<b/copy.png"]]
+    assert [found["names"] for found in facts["exact_duplicates"]] == [
+        ["a<b/0.png", "a<b/copy.png"],
+        ["a<b/1.png", "rare/conflict.png"],
+    ]
+    assert facts["source_modes"] == {"RGB": 20}
+    assert facts["near_duplicates"] == facts["across_splits"] == facts["ignored"] == []
+    assert facts["unreadable"] == {}
     (conflict,) = facts["label_conflicts"]
     assert conflict["labels"] == ["a<b", "rare"]
     assert len(set(conflict["splits"])) == 1, "equal images are on one side"
@@ -142,3 +148,56 @@ def test_bad_input_is_one_sentence(prepare: Prepare, words: list[str], message: 
     assert code == 2
     assert err.startswith("error: ") and message in err
     assert "Traceback" not in err and err.count("\n") == 1
+
+
+@pytest.fixture
+def leaking(tmp_path: Path) -> Path:
+    """A split tree in which a test image is a train image turned by a quarter."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "leaking"
+    for side, count in (("train", 4), ("val", 2), ("test", 2)):
+        for name in ("common", "rare"):
+            (root / side / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+                image = Image.fromarray(pixels).resize((24, 24), Image.Resampling.BICUBIC)
+                image.save(root / side / name / f"{i}.png")
+    with Image.open(root / "train" / "rare" / "1.png") as image:
+        image.rotate(90).save(root / "test" / "rare" / "1.png")
+    return root
+
+
+def test_a_leak_is_refused_and_the_audit_shows_why(prepare: Prepare, leaking: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["source=split_folder", f"root={leaking}", f"out={out}", "image_size=24"]
+    code, _, err = prepare(*words)
+    assert code == 2 and err.count("\n") == 1
+    assert "train/rare/1.png: nearly the same image (test/rare/1.png) is in train and in test (1 such" in err
+    assert str(out / "audit.html") in err
+    facts = json.loads((out / "audit.json").read_text())
+    (leak,) = facts["across_splits"]
+    assert sorted(leak["names"]) == ["test/rare/1.png", "train/rare/1.png"]
+    assert sorted(leak["splits"]) == ["test", "train"] and leak["kind"] == "near"
+    assert facts["split_digest"] is None and "nearly the same" in facts["refused"]
+    assert "was refused" in (out / "audit.html").read_text()
+    assert not (out / "train").exists()
+
+    code, said, err = prepare(*words, "split.leaks=drop")  # the same directory may be used
+    assert code == 0, err
+    assert "15 cells" in said
+    assert json.loads((out / "audit.json").read_text())["split_digest"]
+    code, _, err = prepare(*words)
+    assert code == 2 and "choose another out=" in err
+    assert json.loads((out / "audit.json").read_text())["split_digest"], "the finished set keeps its audit"
+
+
+def test_leaks_are_allowed_loudly(prepare: Prepare, leaking: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["source=split_folder", f"root={leaking}", f"out={out}", "image_size=24", "split.leaks=allow"]
+    code, said, err = prepare(*words)
+    assert code == 0, err
+    assert "16 cells" in said and "WARNING: 1 images or groups are on several sides" in said
+    assert "Leaks were allowed" in (out / "audit.html").read_text()
+    off = [*words[:2], f"out={tmp_path / 'off'}", words[3], "split.near_duplicates=false"]
+    code, said, err = prepare(*off)
+    assert code == 0 and "WARNING" not in said
