@@ -87,7 +87,7 @@ def test_markup_in_a_class_name_is_escaped(prepare: Prepare, tree: Path, tmp_pat
     html = (out / "audit.html").read_text()
     assert "<script" not in html and "&lt;script&gt;alert(&#39;x&#39;)&#34;&amp;" in html
     assert (out / "train" / hostile).is_dir()
-    assert load(SplitFolderData(root=out, image_size=16)).classes == ("a<b", hostile)
+    assert load(SplitFolderData(root=out, image_size=16)).classes == (hostile, "a<b")
 
 
 def test_phantoms_are_said_to_be_phantoms(prepare: Prepare, tmp_path: Path) -> None:
