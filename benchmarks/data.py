@@ -3,9 +3,12 @@
     python benchmarks/data.py [root=DIR] [image_size=64] [batch=64] [epochs=5] [workers=[1,2]]
 
 Both give float batches with the same augmentation (`cells.images.mild_augmentation`, on whole batches).
-ImageFolder decodes and resizes the originals each epoch, in as many worker processes as the packed array
-gets threads; its workers are started and warm before the clock. Also: packing with 1 and 2 threads, and a
-second start from the cache. `root` holds a folder a class; without it 320 images of 360×363 px are made.
+ImageFolder decodes and resizes the originals each epoch. At equal workers: n processes of a DataLoader,
+started and warm before the clock, against n threads, each making whole batches. A third column gives the
+packed array as training uses it, one batch after the other with n threads inside each operation of torch;
+where other programs keep the cores busy, those threads wait for each other. Also: packing with 1 and 2
+threads, and a second start from the cache. `root` holds a folder a class; without it 320 images of
+360×363 px are made.
 """
 
 import argparse
@@ -13,8 +16,11 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +37,7 @@ from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 
 BAR = 20
+Batches: TypeAlias = Callable[[], Iterator[Tensor]]
 
 
 class DataSpeedSettings(Settings):
@@ -86,7 +93,8 @@ def report_packing(paths: list[Path], size: int, folder: Path) -> NDArray[np.uin
 
 def report_epochs(root: Path, pixels: NDArray[np.uint8], settings: DataSpeedSettings) -> None:
     """Both sides at each number of workers, in turns, so that a busy machine slows both."""
-    print("| workers | ImageFolder, s | packed, s | ratio |\n|---:|---:|---:|---:|")
+    print("| workers | ImageFolder, s | packed, s | ratio | threads inside torch, s | ratio |")
+    print("|---:|---:|---:|---:|---:|---:|")
     for workers in settings.workers:
         folder = DataLoader(
             ImageFolder(str(root), v2.Compose(_resizing(settings.image_size))),
@@ -97,21 +105,29 @@ def report_epochs(root: Path, pixels: NDArray[np.uint8], settings: DataSpeedSett
             multiprocessing_context="spawn",
             collate_fn=augmented,
         )
-        torch.set_num_threads(workers)
-        sides: dict[str, Callable[[], Iterable[Tensor]]] = {
-            "folder": lambda loader=folder: (images for images, _ in loader),  # type: ignore[misc]
-            "packed": lambda: packed_batches(pixels, settings.batch),
-        }
-        times: dict[str, list[float]] = {name: [] for name in sides}
-        for epoch in range(settings.epochs + 1):
-            for name, batches in sides.items():
-                start = time.perf_counter()
-                seen = sum(len(images) for images in batches())
-                assert seen == len(pixels), (name, seen)
-                if epoch:  # the first starts the workers
-                    times[name].append(time.perf_counter() - start)
-        slow, fast = (statistics.median(times[name]) for name in sides)
-        print(f"| {workers} | {slow:.3f} | {fast:.4f} | {slow / fast:.0f} × (bar: {BAR} ×) |")
+        with ThreadPoolExecutor(workers) as pool:
+            sides: tuple[tuple[int, Batches], ...] = (
+                (1, partial(folder_batches, folder)),
+                (1, partial(packed_batches, pixels, settings.batch, pool.map)),
+                (workers, partial(packed_batches, pixels, settings.batch, map)),
+            )
+            slow, fast, inside = epoch_seconds(sides, len(pixels), settings.epochs)
+        ratios = [f"{slow / took:.0f} × (bar: {BAR} ×)" for took in (fast, inside)]
+        print(f"| {workers} | {slow:.3f} | {fast:.4f} | {ratios[0]} | {inside:.4f} | {ratios[1]} |")
+
+
+def epoch_seconds(sides: tuple[tuple[int, Batches], ...], count: int, epochs: int) -> list[float]:
+    """Median seconds of an epoch of each side (torch's threads, batches)."""
+    times: list[list[float]] = [[] for _ in sides]
+    for epoch in range(epochs + 1):
+        for (threads, batches), taken in zip(sides, times, strict=True):
+            torch.set_num_threads(threads)
+            start = time.perf_counter()
+            seen = sum(len(images) for images in batches())
+            assert seen == count, seen
+            if epoch:  # the first starts the workers
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
 
 
 def _resizing(size: int) -> list[Callable[..., object]]:
@@ -124,11 +140,20 @@ def augmented(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
     return mild_augmentation(images, int(torch.randint(2**31, ()))), labels
 
 
-def packed_batches(pixels: NDArray[np.uint8], batch: int) -> Iterable[Tensor]:
-    """The same from the packed array: float32 (b, 3, h, w)."""
+def folder_batches(loader: "DataLoader[Any]") -> Iterator[Tensor]:
+    """An epoch of ImageFolder: float32 (b, 3, h, w)."""
+    return (images for images, _ in loader)
+
+
+def packed_batches(pixels: NDArray[np.uint8], batch: int, each: Callable[..., Any]) -> Iterator[Tensor]:
+    """The same from the packed array; `each` maps over the batches."""
     order = np.random.default_rng().permutation(len(pixels))
-    for step, start in enumerate(range(0, len(order), batch)):
-        yield mild_augmentation(to_bytes(pixels[order[start : start + batch]]), step)
+
+    def one(start: int) -> Tensor:
+        return mild_augmentation(to_bytes(pixels[order[start : start + batch]]), start)
+
+    found: Iterator[Tensor] = each(one, range(0, len(order), batch))
+    return found
 
 
 def parser() -> argparse.ArgumentParser:

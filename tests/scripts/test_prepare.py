@@ -84,6 +84,18 @@ def test_the_audit_finds_what_is_there(prepare: Prepare, tree: Path, tmp_path: P
     assert facts["split_digest"] in html and "data:image/png;base64," in html
 
 
+def test_markup_in_a_class_name_is_escaped(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    hostile = "<script>alert('x')\"&"
+    (tree / "rare").rename(tree / hostile)
+    out = tmp_path / "out"
+    code, _, err = prepare("source=folder", f"root={tree}", f"out={out}", "image_size=16")
+    assert code == 0, err
+    html = (out / "audit.html").read_text()
+    assert "<script" not in html and "&lt;script&gt;alert(&#39;x&#39;)&#34;&amp;" in html
+    assert (out / "train" / hostile).is_dir()
+    assert load(SplitFolderData(root=out, image_size=16)).classes == (hostile, "a<b")
+
+
 def test_phantoms_are_said_to_be_phantoms(prepare: Prepare, tmp_path: Path) -> None:
     words = ["image_size=16", "counts={lobed: 4, round: 4}", "val_per_class=2", "test_per_class=2"]
     code, _, err = prepare("source=phantom", f"out={tmp_path / 'out'}", *words)
