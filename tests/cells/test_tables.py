@@ -219,7 +219,7 @@ def test_other_parquet_is_refused(tmp_path: Path) -> None:
         load(ParquetData(root=parquet(tmp_path / "a.parquet", ["a", None])))
     with pytest.raises(InputError, match="row 1 has label 2"):
         load(ParquetData(root=parquet(tmp_path / "b.parquet", [0, 2], ["x", "y"])))
-    with pytest.raises(InputError, match="no column 'lable'.*'label'"):
+    with pytest.raises(InputError, match=r"no column 'lable'.*'label'"):
         load(ParquetData(root=tmp_path / "a.parquet", label="lable"))
     with pytest.raises(InputError, match="row 0 holds no image bytes"):
         load(ParquetData(root=tmp_path / "a.parquet", image="label", label="label"))
