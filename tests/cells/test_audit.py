@@ -1,0 +1,157 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cells import CellSet
+from cells.audit import Audited, audit, page
+from cells.cellset import Loaded
+from cells.duplicates import NearDuplicate, near_duplicates
+from cells.sources import FolderData, PhantomData, load, read
+from cells.split import SplitSettings, divide
+from runtime.config import load_config
+from runtime.errors import InputError
+
+CLASSES = ("a", "b")
+
+
+def patchy(count: int, splits: Sequence[str] | str = "", groups: Sequence[str] | None = None) -> CellSet:
+    coarse = np.random.default_rng(0).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    pixels = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    return CellSet.from_arrays(pixels, [0, 1] * (count // 2), CLASSES, splits=splits, groups=groups)
+
+
+def with_pixels(cells: CellSet, row: int, pixels: NDArray[np.uint8]) -> CellSet:
+    changed = cells.pixels.copy()
+    changed[row] = pixels
+    return CellSet.from_arrays(
+        changed, cells.labels, cells.classes, splits=list(cells.splits), groups=list(cells.groups)
+    )
+
+
+def facts_of(
+    cells: CellSet, near: Sequence[NearDuplicate] | None = None, leaks: str = "refuse"
+) -> dict[str, Any]:
+    near = near_duplicates(cells) if near is None else near
+    split = divide(cells, load_config(SplitSettings, None, [f"leaks={leaks}"]), near)
+    return audit(Audited(Loaded(cells), near, split, leaks=leaks), PhantomData())
+
+
+PREMADE = ["train"] * 12 + ["val"] * 4 + ["test"] * 4
+
+
+def test_a_clean_source_has_nothing_to_report() -> None:
+    facts = facts_of(patchy(40))
+    keys = (
+        "unreadable",
+        "ignored",
+        "exact_duplicates",
+        "near_duplicates",
+        "label_conflicts",
+        "across_splits",
+    )
+    assert not any(facts[key] for key in keys)
+    assert facts["counts"] == {name: {"train": 14, "val": 3, "test": 3} for name in CLASSES}
+    assert facts["imbalance_factor"] == 1.0 and facts["kept"] == facts["cells"] == 40
+
+
+def test_exact_duplicates_are_pairs_and_conflicts_are_told() -> None:
+    cells = patchy(20)
+    cells = with_pixels(with_pixels(cells, 5, cells.pixels[0]), 6, cells.pixels[0])
+    facts = facts_of(cells)
+    assert [pair["names"] for pair in facts["exact_duplicates"]] == [
+        ["image[0]", "image[5]"],
+        ["image[0]", "image[6]"],
+    ]
+    (conflict,) = facts["label_conflicts"]
+    assert conflict["names"] == ["image[0]", "image[5]"] and conflict["labels"] == ["a", "b"]
+    assert len(set(facts["exact_duplicates"][1]["splits"])) == 1
+
+
+def test_a_turned_copy_under_another_label_is_a_conflict() -> None:
+    cells = patchy(20)
+    facts = facts_of(with_pixels(cells, 7, np.rot90(cells.pixels[2])))
+    (pair,) = facts["near_duplicates"]
+    assert pair["names"] == ["image[2]", "image[7]"] and pair["agreement"] > 0.99
+    assert facts["label_conflicts"] == [pair]
+    assert facts["exact_duplicates"] == []
+
+
+def test_what_is_on_both_sides_of_a_premade_split_is_told() -> None:
+    groups = [f"p{i}" for i in range(20)]
+    groups[18] = "p4"
+    cells = patchy(20, PREMADE, groups)
+    cells = with_pixels(cells, 13, cells.pixels[1])
+    cells = with_pixels(cells, 17, cells.pixels[3, ::-1])
+    facts = facts_of(cells, leaks="drop")
+    found = [(leak["kind"], leak["names"], leak["splits"]) for leak in facts["across_splits"]]
+    assert found == [
+        ("exact", ["image[1]", "image[13]"], ["train", "val"]),
+        ("near", ["image[3]", "image[17]"], ["train", "test"]),
+        ("group", ["image[4]", "image[18]"], ["train", "test"]),
+    ]
+    assert facts["across_splits"][2]["group"] == "p4"
+    assert facts["exact_duplicates"][0]["splits"] == ["dropped", "val"]
+    assert facts["kept"] == 17
+    allowed = page(facts_of(cells, leaks="allow"), cells)
+    assert "Leaks were allowed: 3 images or groups" in allowed
+
+
+def test_a_refused_split_has_an_audit() -> None:
+    cells = patchy(20, PREMADE)
+    facts = audit(Audited(Loaded(cells), [], None, refused="because <it> leaks."), PhantomData())
+    assert facts["split_digest"] is None
+    assert facts["counts"]["a"] == {"train": 6, "val": 2, "test": 2}
+    html = page(facts, cells)
+    assert "because &lt;it&gt; leaks." in html and "was refused" in html
+
+
+def test_unreadable_and_ignored_files_are_reported_escaped() -> None:
+    cells = patchy(20)
+    loaded = Loaded(cells, {"a/<script>.png": "cut <short>"}, ("a/.DS_Store", "a/<b>.txt"))
+    split = divide(cells, SplitSettings())
+    facts = audit(Audited(loaded, [], split), PhantomData())
+    assert facts["unreadable"] == {"a/<script>.png": "cut <short>"}
+    assert facts["ignored"] == ["a/.DS_Store", "a/<b>.txt"]
+    html = page(facts, cells)
+    assert "a/&lt;script&gt;.png" in html and "cut &lt;short&gt;" in html and "a/&lt;b&gt;.txt" in html
+    assert "<script" not in html and "<b>" not in html
+
+
+def test_every_near_pair_has_a_picture_and_the_page_needs_nothing_else() -> None:
+    cells = patchy(20)
+    cells = with_pixels(cells, 7, np.rot90(cells.pixels[2]))
+    html = page(facts_of(cells), cells)
+    assert 'alt="image[2] and image[7]"' in html
+    assert html.count('src="data:image/png;base64,') == html.count("<img ")
+    assert "http" not in html and "<link" not in html
+
+
+def test_sizes_and_modes_of_the_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for label in CLASSES:
+        (tmp_path / label).mkdir()
+        for i, mode in enumerate(["RGB", "RGB", "RGB", "L", "RGBA"]):
+            edge = 20 if mode == "RGB" else 24
+            pixels = rng.integers(0, 256, (edge, edge, 3), dtype=np.uint8)
+            Image.fromarray(pixels).convert(mode).save(tmp_path / label / f"{i}.png")
+    data = FolderData(root=tmp_path, image_size=16)
+    loaded = read(data)
+    facts = audit(Audited(loaded, [], divide(loaded.cells, SplitSettings())), data)
+    assert facts["source_sizes"] == {"20×20": 6, "24×24": 4}
+    assert facts["source_modes"] == {"RGB": 6, "L": 2, "RGBA": 2}
+    (tmp_path / "a" / "0.png").write_bytes(b"no more")
+    with pytest.raises(InputError, match=r"a/0\.png: cannot be read any more"):
+        audit(Audited(loaded, [], None), data)
+
+
+def test_drawn_cells_are_said_to_be_drawn() -> None:
+    data = PhantomData(image_size=16, counts={"lobed": 4, "round": 4}, val_per_class=2, test_per_class=2)
+    cells = load(data)
+    facts = audit(Audited(Loaded(cells), [], divide(cells, SplitSettings())), data)
+    assert facts["source_sizes"] == {"16×16": 16}
+    assert "drawings, not cells" in page(facts, cells)
