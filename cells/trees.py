@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,8 @@ from pydantic import Field, field_validator
 from cells.cellset import ORIGINS, CellSet, Loaded
 from cells.images import find_images, pack
 from cells.medmnist import Size
+from cells.records import provenance_of
+from cells.writing import CLASSES, TABLE, refuse_unfinished
 from runtime.config import Settings
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
@@ -70,7 +73,7 @@ class _Found:
 def load_folder(settings: FolderData) -> Loaded:
     """Read an unsplit tree."""
     classes = class_folders(settings.root, settings.classes)
-    found = list(_find(settings.root, classes, ""))
+    found = _find(settings.root, classes, "")
     _check_counts(found, classes, settings.root)
     return _read(found, classes, settings)
 
@@ -92,7 +95,7 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
     found = []
     for side, folder in sides.items():
         class_folders(folder, settings.classes, known=classes)
-        here = list(_find(folder, classes, side))
+        here = _find(folder, classes, side)
         _check_counts(here, classes, folder, at_least=2 if side == "train" else 1)
         found += here
     return _read(found, classes, settings)
@@ -101,6 +104,7 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
 def _existing(root: Path) -> None:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set data.root to the folder of the images.")
+    refuse_unfinished(root)
 
 
 def class_folders(
@@ -115,6 +119,7 @@ def class_folders(
     """
     _existing(root)
     present = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    present = _saved_order(root, present)
     if not present:
         raise InputError(f"{root}: has no class folders; expected {root}/<class>/<image>.")
     for name in asked or ():
@@ -123,18 +128,27 @@ def class_folders(
     for name in present:
         if known is not None and not asked and name not in known:
             raise InputError(f"{root / name}: unknown class, train has no '{name}'.{suggest(name, known)}")
-    return tuple(asked or _saved_order(root, present))
+    return tuple(asked or present)
 
 
 def _saved_order(root: Path, present: list[str]) -> list[str]:
-    """A set that `CellSet.save` wrote keeps the order of its classes."""
-    saved = root / "classes.json"
+    """A set that `CellSet.save` wrote keeps its classes in order, those without cells included."""
+    saved = root / CLASSES
     order = read_json(saved) if saved.is_file() else present
-    return order if isinstance(order, list) and sorted(map(str, order)) == present else present
+    return order if isinstance(order, list) and set(present) <= set(map(str, order)) else present
 
 
-def _find(root: Path, classes: Sequence[str], split: str) -> Iterator[_Found]:
+def _find(root: Path, classes: Sequence[str], split: str) -> list[_Found]:
+    """The images of a tree: in the order of its metadata.jsonl, the others after them by name."""
     records = _metadata(root)
+    place = {name: i for i, name in enumerate(records)}
+    found = _listed(root, classes, split, records)
+    return sorted(found, key=lambda item: place.get(f"{item.label}/{item.path.name}", len(place)))
+
+
+def _listed(
+    root: Path, classes: Sequence[str], split: str, records: dict[str, dict[str, Any]]
+) -> Iterator[_Found]:
     for label in classes:
         folder = root / label
         for path in find_images(folder) if folder.is_dir() else ():
@@ -148,7 +162,7 @@ def _metadata(root: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         records = {str(row["file_name"]): dict(row) for row in rows}
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not one JSON object with a file_name a line; mend or remove it.") from None
@@ -159,6 +173,8 @@ def _metadata(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _check_counts(found: Sequence[_Found], classes: Sequence[str], root: Path, at_least: int = 2) -> None:
+    if (root / CLASSES).is_file() and (root / TABLE).is_file():
+        return  # a saved set is what it is: what cannot be learned from is refused when it is divided
     labels = [item.label for item in found]
     for name in classes:
         count = labels.count(name)
@@ -173,25 +189,34 @@ def _check_counts(found: Sequence[_Found], classes: Sequence[str], root: Path, a
 def _read(found: Sequence[_Found], classes: tuple[str, ...], settings: FolderData) -> Loaded:
     # A saved set says where each cell came from first, so that its split keeps its digest.
     paths = [item.path.relative_to(settings.root).as_posix() for item in found]
-    names = [str(item.record.get("name") or path) for item, path in zip(found, paths, strict=True)]
+    names = [_said(item.record, "name", partial(str, path)) for item, path in zip(found, paths, strict=True)]
     cells = CellSet.from_arrays(
         pack([item.path for item in found], settings.image_size, settings.crop),
         [classes.index(item.label) for item in found],
         classes,
         names=names,
         groups=[
-            str(item.record.get("group") or _group(f"{item.label}/{item.path.name}", settings, name))
+            _said(
+                item.record,
+                "group",
+                partial(_group, f"{item.label}/{item.path.name}", settings, name),
+            )
             for item, name in zip(found, names, strict=True)
         ],
         splits=[item.split for item in found],
     )
-    plain = ("file_name", "label", "name", "group", "split", "origin", "sha256")
     origins, provenance = np.empty(len(found), object), np.empty(len(found), object)
     for i, item in enumerate(found):
         origins[i] = item.record.get("origin", "real")
-        made = origins[i] == "synthetic"
-        provenance[i] = {k: v for k, v in item.record.items() if made and k not in plain}
+        provenance[i] = provenance_of(item.record)
     return Loaded(replace(cells, origins=origins, provenance=provenance))
+
+
+def _said(record: dict[str, Any], key: str, otherwise: Callable[[], str]) -> str:
+    """A column of a record as text; 0 is a name, and of a saved set so is the empty text."""
+    value = record.get(key)
+    unknown = value is None or (value == "" and "sha256" not in record)
+    return otherwise() if unknown else str(value)
 
 
 def _group(inner: str, settings: FolderData, name: str) -> str:
