@@ -11,8 +11,10 @@ from pathlib import Path
 from pydantic import Field
 
 from cells.audit import audit, page
-from cells.sources import DataSettings, load
+from cells.card import About
+from cells.sources import CREDITS, DataSettings, load
 from cells.split import SIDES, Split, SplitSettings, divide
+from cells.writing import write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
@@ -27,6 +29,7 @@ class PrepareSettings(Settings):
 
     data: DataSettings
     split: SplitSettings = Field(default_factory=SplitSettings)
+    parquet: bool = False
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -40,8 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
-        for side in SIDES:
-            getattr(split, side).save(run.path / side)
+        parts = {side: getattr(split, side) for side in SIDES}
+        write_tree(parts, run.path, About(**vars(CREDITS[settings.data.kind])), settings.parquet)
         facts = audit(cells, split, settings.data)
         write_text(run.path / "audit.html", page(facts, split))
         write_json(run.path / "audit.json", facts)  # last: its presence says that all is written
@@ -55,7 +58,9 @@ def _words(source: str, rest: list[str]) -> list[str]:
     words = [f"data.kind={source}"]
     if size is None and source in TREES:
         words.append(f"data.image_size={TREE_SIZE}")
-    return words + [word if word.startswith(("data.", "split.")) else f"data.{word}" for word in rest]
+    return words + [
+        word if word.startswith(("data.", "split.", "parquet=")) else f"data.{word}" for word in rest
+    ]
 
 
 def _is_done(out: Path, split: Split) -> bool:
@@ -78,7 +83,8 @@ def parser() -> argparse.ArgumentParser:
         "key=value",
         "source=phantom|folder|split_folder|pbc|medmnist, out=DIR, keys of the source "
         "(root=, image_size=, crop=, classes=, group=, name=, seed=) and of the split "
-        "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop)",
+        "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop), "
+        "and parquet=true to also write each side as one file, cells.parquet",
     )
 
 
