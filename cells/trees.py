@@ -80,13 +80,13 @@ def load_folder(settings: FolderData) -> Loaded:
 
 def load_split_folder(settings: SplitFolderData) -> Loaded:
     """Read a tree that comes split."""
+    _existing(settings.root)
     sides = {}
     for side, names in SPLIT_FOLDERS.items():
         present = [settings.root / name for name in names if (settings.root / name).is_dir()]
         if present:
             sides[side] = present[0]
         elif side != "val":  # val can be carved from train
-            _existing(settings.root)
             raise InputError(
                 f"{settings.root / side}: no such folder; a split tree has train, test and "
                 "perhaps val (an unsplit one is read with data.kind=folder)."
