@@ -87,13 +87,18 @@ def write_tree(
         _describe(parts, root, about or About())
 
 
+def is_unfinished(root: Path) -> bool:
+    """True for a folder whose writing was interrupted."""
+    return (root / MARK).exists()
+
+
 def refuse_unfinished(root: Path) -> None:
     """Refuse a folder whose writing was interrupted.
 
     Raises:
         InputError: If it was; says what to do.
     """
-    if (root / MARK).exists():
+    if is_unfinished(root):
         raise InputError(f"{root}: was not written to its end; run the command that wrote it again.")
 
 
