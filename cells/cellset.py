@@ -10,23 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
+from cells.card import About
+from cells.records import provenance_of
+from cells.writing import CLASSES, FACTS, TABLE, refuse_unfinished, write_set
 from runtime.errors import InputError, suggest
-from runtime.rundir import write_text
+from runtime.rundir import read_json
 
 ORIGINS = ("real", "phantom", "synthetic")
-
-# IPTC's word for what a generator made, in the place where image tools look for it.
-XMP = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
-    'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
-    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    "Iptc4xmpExt:DigitalSourceType="
-    '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
-    "</rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,34 +200,23 @@ class CellSet:
             self.provenance,
         )
 
-    def save(self, root: Path) -> None:
-        """Write ``root/<class>/<name>.png`` and, last, ``root/metadata.jsonl``.
+    def save(self, root: Path, about: About | None = None, parquet: bool = False) -> None:
+        """Write ``root/<class>/<number>.png``, ``root/metadata.jsonl`` and what describes them.
 
         torchvision's ``ImageFolder`` and Hugging Face's ``imagefolder`` open the result as it is.
-        Synthetic PNGs carry the XMP DigitalSourceType ``trainedAlgorithmicMedia``.
+        Synthetic PNGs carry the XMP DigitalSourceType ``trainedAlgorithmicMedia``. Beside them lie
+        a card, Croissant metadata and checksums; see `cells.writing.write_set`.
+
+        Args:
+            root: The folder; an earlier set in it is replaced.
+            about: What the card says beyond the table: licence, citation, notes.
+            parquet: Also write ``cells.parquet``.
+
+        Raises:
+            InputError: If a class cannot be a folder, a provenance is not plain JSON, or the disk
+                does not take the files.
         """
-        for name in self.classes:
-            if not name or name in (".", "..") or set(name) & set("/\\\0"):
-                raise InputError(f"class name {name!r} cannot be a folder; rename the class.")
-            (root / name).mkdir(parents=True, exist_ok=True)
-        lines = []
-        for i in range(len(self)):
-            label = self.classes[self.labels[i]]
-            file_name = f"{label}/{i:06d}.png"
-            _save_png(self.pixels[i], root / file_name, synthetic=self.origins[i] == "synthetic")
-            record = {
-                "file_name": file_name,
-                "label": label,
-                "name": self.names[i],
-                "group": self.groups[i],
-                "split": self.splits[i],
-                "origin": self.origins[i],
-                "sha256": self.digests[i],
-                **self.provenance[i],
-            }
-            lines.append(json.dumps(record, ensure_ascii=False))
-        write_text(root / "classes.json", json.dumps(list(self.classes)) + "\n")
-        write_text(root / "metadata.jsonl", "".join(line + "\n" for line in lines))
+        write_set(self, root, about, parquet)
 
     @classmethod
     def load(cls, root: Path) -> "CellSet":
@@ -244,27 +225,24 @@ class CellSet:
         Raises:
             InputError: If a file is missing, or an image's pixels are not those recorded.
         """
-        metadata = root / "metadata.jsonl"
-        if not metadata.is_file():
-            raise InputError(f"{metadata}: no such file; {root} is not a saved set of cells.")
+        refuse_unfinished(root)
+        if not (root / TABLE).is_file():
+            raise InputError(f"{root / TABLE}: no such file; {root} is not a saved set of cells.")
         try:
-            records = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
-            classes = json.loads((root / "classes.json").read_text(encoding="utf-8"))
+            records = [json.loads(line) for line in (root / TABLE).read_text(encoding="utf-8").splitlines()]
+            classes = json.loads((root / CLASSES).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise InputError(
-                f"{root}: metadata.jsonl or classes.json is unreadable; make it again."
-            ) from None
+            raise InputError(f"{root}: {TABLE} or {CLASSES} is unreadable; make it again.") from None
         images = [_load_png(root / record["file_name"]) for record in records]
-        known = ("file_name", "label", "name", "group", "split", "origin", "sha256")
         cells = cls(
             classes=tuple(classes),
-            pixels=np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8),
+            pixels=np.stack(images) if images else _no_pixels(root),
             labels=np.array([classes.index(record["label"]) for record in records], dtype=np.int64),
             names=_column([record["name"] for record in records]),
             groups=_column([record["group"] for record in records]),
             splits=_column([record["split"] for record in records]),
             origins=_column([record["origin"] for record in records]),
-            provenance=_column([{k: v for k, v in record.items() if k not in known} for record in records]),
+            provenance=_column([provenance_of(record) for record in records]),
         )
         for record, digest in zip(records, cells.digests, strict=True):
             if record["sha256"] != digest:
@@ -281,11 +259,10 @@ def _column(values: Sequence[Any]) -> NDArray[np.object_]:
     return column
 
 
-def _save_png(image: NDArray[np.uint8], path: Path, *, synthetic: bool) -> None:
-    info = PngImagePlugin.PngInfo()
-    if synthetic:
-        info.add_itxt("XML:com.adobe.xmp", XMP)
-    Image.fromarray(image).save(path, pnginfo=info)
+def _no_pixels(root: Path) -> NDArray[np.uint8]:
+    """The images of a set without cells, which still has a size."""
+    size = int(read_json(root / FACTS)["image_size"]) if (root / FACTS).is_file() else 1
+    return np.zeros((0, size, size, 3), np.uint8)
 
 
 def _load_png(path: Path) -> NDArray[np.uint8]:

@@ -18,13 +18,13 @@ from cells.cellset import ORIGINS, CellSet, Loaded
 from cells.images import DEFAULT, Decoding, find_images, is_image, pack_readable
 from cells.medmnist import Size
 from cells.names import check_class_names
+from cells.records import provenance_of
+from cells.writing import CLASSES, OWN, TABLE, refuse_unfinished
 from runtime.config import Settings
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
 
-OWN_FILES = ("metadata.jsonl", "classes.json")  # read, though not images
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-KEPT = ("stack", "index", "box")  # what a record says of a real cell, and later steps read
 
 
 class FolderData(Settings):
@@ -83,7 +83,7 @@ class Found:
 def load_folder(settings: FolderData) -> Loaded:
     """Read an unsplit tree."""
     classes = class_folders(settings.root, settings.classes)
-    found = list(_find(settings.root, classes, ""))
+    found = _find(settings.root, classes, "")
     check = partial(_check_counts, classes=classes, at_least={settings.root: 2})
     loaded = read_found(found, classes, settings, check)
     return replace(loaded, ignored=tuple(_ignored(settings.root, settings.root, classes)))
@@ -91,13 +91,13 @@ def load_folder(settings: FolderData) -> Loaded:
 
 def load_split_folder(settings: SplitFolderData) -> Loaded:
     """Read a tree that comes split."""
+    _existing(settings.root)
     sides = {}
     for side, names in SPLIT_FOLDERS.items():
         present = [settings.root / name for name in names if (settings.root / name).is_dir()]
         if present:
             sides[side] = present[0]
         elif side != "val":  # val can be carved from train
-            _existing(settings.root)
             raise InputError(
                 f"{settings.root / side}: no such folder; a split tree has train, test and "
                 "perhaps val (an unsplit one is read with data.kind=folder)."
@@ -118,6 +118,7 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
 def _existing(root: Path) -> None:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set data.root to the folder of the images.")
+    refuse_unfinished(root)
 
 
 def class_folders(
@@ -132,6 +133,7 @@ def class_folders(
     """
     _existing(root)
     present = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    present = _saved_order(root, present)
     if not present:
         raise InputError(f"{root}: has no class folders; expected {root}/<class>/<image>.")
     check_class_names(present, str(root))
@@ -141,18 +143,27 @@ def class_folders(
     for name in present:
         if known is not None and not asked and name not in known:
             raise InputError(f"{root / name}: unknown class, train has no '{name}'.{suggest(name, known)}")
-    return tuple(asked or _saved_order(root, present))
+    return tuple(asked or present)
 
 
 def _saved_order(root: Path, present: list[str]) -> list[str]:
-    """A set that `CellSet.save` wrote keeps the order of its classes."""
-    saved = root / "classes.json"
+    """A set that `CellSet.save` wrote keeps its classes in order, those without cells included."""
+    saved = root / CLASSES
     order = read_json(saved) if saved.is_file() else present
-    return order if isinstance(order, list) and sorted(map(str, order)) == present else present
+    return order if isinstance(order, list) and set(present) <= set(map(str, order)) else present
 
 
-def _find(root: Path, classes: Sequence[str], split: str) -> Iterator[Found]:
+def _find(root: Path, classes: Sequence[str], split: str) -> list[Found]:
+    """The images of a tree: in the order of its metadata.jsonl, the others after them by name."""
     records = _metadata(root)
+    place = {name: i for i, name in enumerate(records)}
+    found = _listed(root, classes, split, records)
+    return sorted(found, key=lambda item: place.get(f"{item.label}/{item.path.name}", len(place)))
+
+
+def _listed(
+    root: Path, classes: Sequence[str], split: str, records: dict[str, dict[str, Any]]
+) -> Iterator[Found]:
     for label in classes:
         folder = root / label
         for path in find_images(folder) if folder.is_dir() else ():
@@ -166,7 +177,7 @@ def _metadata(root: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         records = {str(row["file_name"]): dict(row) for row in rows}
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not one JSON object with a file_name a line; mend or remove it.") from None
@@ -180,20 +191,27 @@ def _ignored(root: Path, top: Path, classes: Sequence[str]) -> Iterator[str]:
     """What lies beside and in the class folders and is no image: dotfiles, notes, deeper folders."""
     beside = (path for path in top.iterdir() if not path.is_dir() or path.name.startswith("."))
     yield from _named(sorted(beside), root)
-    for label in classes:
-        yield from _named(sorted(path for path in (top / label).iterdir() if not is_image(path)), root)
+    for folder in (top / label for label in classes):
+        inside = folder.iterdir() if folder.is_dir() else ()
+        yield from _named(sorted(path for path in inside if not is_image(path)), root)
 
 
 def _named(paths: Iterable[Path], root: Path) -> Iterator[str]:
     """Relative to the root, folders with a slash at the end."""
     for path in paths:
-        if path.name not in OWN_FILES:
+        if path.name not in OWN:
             yield path.relative_to(root).as_posix() + "/" * path.is_dir()
+
+
+def _is_saved(top: Path) -> bool:
+    return (top / CLASSES).is_file() and (top / TABLE).is_file()
 
 
 def _check_counts(found: Sequence[Found], classes: Sequence[str], at_least: Mapping[Path, int]) -> None:
     """Every class has the images it needs in each folder of class folders."""
     counts = Counter((item.top, item.label) for item in found)
+    # A saved set is what it is: what cannot be learned from is refused when it is divided.
+    at_least = {top: least for top, least in at_least.items() if not _is_saved(top)}
     for top, name in itertools.product(at_least, classes):
         count = counts[top, name]
         if count == 0:
@@ -244,25 +262,34 @@ def read_found(
     pixels, found, unreadable = _decoded(found, settings)
     check(found)
     # A saved set says where each cell came from first, so that its split keeps its digest.
-    names = [str(item.record.get("name") or _relative(item, settings)) for item in found]
+    names = [_said(item.record, "name", partial(_relative, item, settings)) for item in found]
     cells = CellSet.from_arrays(
         pixels,
         [classes.index(item.label) for item in found],
         classes,
         names=names,
         groups=[
-            str(item.record.get("group") or _group(f"{item.label}/{item.path.name}", settings, name))
+            _said(
+                item.record,
+                "group",
+                partial(_group, f"{item.label}/{item.path.name}", settings, name),
+            )
             for item, name in zip(found, names, strict=True)
         ],
         splits=[item.split for item in found],
     )
-    plain = ("file_name", "label", "name", "group", "split", "origin", "sha256")
     origins, provenance = np.empty(len(found), object), np.empty(len(found), object)
     for i, item in enumerate(found):
         origins[i] = item.record.get("origin", "real")
-        made = origins[i] == "synthetic"
-        provenance[i] = {k: v for k, v in item.record.items() if (made or k in KEPT) and k not in plain}
+        provenance[i] = provenance_of(item.record)
     return Loaded(replace(cells, origins=origins, provenance=provenance), unreadable)
+
+
+def _said(record: dict[str, Any], key: str, otherwise: Callable[[], str]) -> str:
+    """A column of a record as text; 0 is a name, and of a saved set so is the empty text."""
+    value = record.get(key)
+    unknown = value is None or (value == "" and "sha256" not in record)
+    return otherwise() if unknown else str(value)
 
 
 def _group(inner: str, settings: FolderData, name: str) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cells.cellset import CellSet
+from cells.card import NOTICES, UNKNOWN, About, escaped, front_matter, licence_fields, read_front_matter
 from cells.sources import Credit
 from generators.protocol import Generator
 from runtime.rundir import write_text
 
-PHANTOM_NOTICE = (
-    "**Phantom data.** The cells behind this are drawn by a program, not photographed. Nothing "
-    "here says anything about real cells or patients."
-)
+CARD = "README.md"
 LIMITS = """- It has seen only the cells named above: another stain, microscope, camera or
   laboratory looks different.
 - Rare classes were learned from few cells; their variety is limited, and near-copies of
@@ -33,8 +30,15 @@ def write_model_card(generator: Generator, credit: Credit, folder: Path) -> None
     assert record is not None, "a card describes a trained generator"
     settings = generator.settings.model_dump(mode="json")
     rows = "\n".join(f"| {name} | {record.counts[name]} |" for name in generator.classes)
-    notice = f"{PHANTOM_NOTICE}\n\n" if "phantom" in record.origins else ""
-    text = f"""# Conditional {settings["kind"]} generator of cell images
+    notice = f"{NOTICES['phantom']}\n\n" if "phantom" in record.origins else ""
+    fields = front_matter(
+        **licence_fields(credit.licence),
+        citation=credit.citation,
+        pipeline_tag="unconditional-image-generation",
+        tags=["biology", "medical", "microscopy", "rarecell", *sorted({"phantom"} & set(record.origins))],
+    )
+    text = f"""{fields}
+# Conditional {settings["kind"]} generator of cell images
 
 {notice}## Intended use
 
@@ -66,33 +70,37 @@ Seed {generator.seed}.
 
 {LIMITS}
 """
-    write_text(folder / "README.md", text)
+    write_text(folder / CARD, text)
 
 
-def write_set_card(cells: CellSet, generator: Generator, source: str, folder: Path) -> None:
-    """Write ``README.md`` beside a synthetic set.
+def about_set(generator: Generator, source: Path, seed: int) -> About:
+    """What the card of a synthetic set says beyond its table.
+
+    The licence and the citation are those of the generator's training cells, as its own card has them.
 
     Args:
-        cells: Synthetic.
-        generator: The one that drew them.
-        source: Name or path of the generator, for people.
-        folder: Where the set was saved.
+        generator: The one that drew the cells.
+        source: Where it lies.
+        seed: That the cells were drawn with.
     """
     record = generator.record
-    phantom = record is not None and "phantom" in record.origins
-    notice = f"{PHANTOM_NOTICE}\n\n" if phantom else ""
-    rows = "\n".join(f"| {name} | {count} |" for name, count in cells.counts.items())
-    text = f"""# Synthetic cell images
+    assert record is not None, "a loaded generator knows its cells"
+    cards = [path for path in (source / CARD, source / "model" / CARD) if path.is_file()]
+    said = read_front_matter(cards[0].read_text(encoding="utf-8")) if cards else {}
+    rows = "\n".join(f"| {escaped(name)} | {record.counts[name]} |" for name in generator.classes)
+    return About(
+        licence=str(said.get("license_name") or said.get("license") or UNKNOWN),
+        citation=str(said.get("citation") or UNKNOWN),
+        phantom="phantom" in record.origins,
+        notes=f"""## Generator
 
-{notice}Every image here is generated (IPTC digital source type `trainedAlgorithmicMedia`); none is
-a photograph. For training only: a validation or test set holds real cells.
+- {escaped(str(source))}, a {generator.settings.kind} trained with seed {generator.seed}
+- Seed of this synthesis: {seed}
+- Digest of the cells it was trained on: {record.split_digest}
 
-- Generator: {source}
-- Digest of the cells it was trained on: `{record.split_digest if record else "unknown"}`
-- `metadata.jsonl` holds, for each image, its class, seed and generator: enough to make it again.
-
-| class | images |
+| class | training cells |
 |---|---|
 {rows}
-"""
-    write_text(folder / "README.md", text)
+
+{LIMITS}""",
+    )

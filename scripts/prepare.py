@@ -13,9 +13,11 @@ from typing import Any
 from pydantic import Field
 
 from cells.audit import Audited, audit, page
+from cells.card import About
 from cells.duplicates import near_duplicates
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
 from cells.split import SIDES, LeakError, Split, SplitSettings, divide
+from cells.writing import write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
@@ -29,6 +31,7 @@ class PrepareSettings(Settings):
 
     data: DataSettings
     split: SplitSettings = Field(default_factory=SplitSettings)
+    parquet: bool = False
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -50,8 +53,8 @@ def main(arguments: argparse.Namespace) -> None:
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
-        for side in SIDES:
-            getattr(split, side).save(run.path / side)
+        parts = {side: getattr(split, side) for side in SIDES}
+        write_tree(parts, run.path, About(**vars(CREDITS[settings.data.kind])), settings.parquet)
         facts = _write_audit(run.path, Audited(loaded, near, split, leaks=settings.split.leaks), settings)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
@@ -90,7 +93,9 @@ def _words(source: str, rest: list[str]) -> list[str]:
     words = [f"data.kind={source}"]
     if size is None and source in TREE_KINDS:
         words.append(f"data.image_size={TREE_SIZE}")
-    return words + [word if word.startswith(("data.", "split.")) else f"data.{word}" for word in rest]
+    return words + [
+        word if word.startswith(("data.", "split.", "parquet=")) else f"data.{word}" for word in rest
+    ]
 
 
 def _is_done(out: Path, split: Split) -> bool:
@@ -126,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
         f"source={'|'.join(CREDITS)}, out=DIR, keys of the source "
         "(root=, image_size=, crop=, classes=, group=, name=, seed=, …) and of the split "
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop|allow, "
-        "split.near_duplicates=true)",
+        "split.near_duplicates=true), and parquet=true to also write each side as one file, cells.parquet",
     )
 
 

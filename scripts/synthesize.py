@@ -5,15 +5,14 @@
 
 `counts.CLASS=N` says how many of each class; or `balance=fill` (or a ratio such as 0.2) fills the
 training cells of `cells=DIR`, a saved set or a folder tree, up to the largest class (or up to that
-share of it). The set opens with torchvision's ImageFolder as it is; metadata.jsonl records for
-each image how to make it again.
+share of it). The set opens with torchvision's ImageFolder and Hugging Face's imagefolder as it is, and
+with parquet=true as one file, cells.parquet, too; metadata.jsonl records for each image how to make it
+again. Started again after an interruption, the command begins anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -24,9 +23,10 @@ from cells.balance import BalanceSettings, quotas
 from cells.cellset import CellSet
 from cells.sources import FolderData, SplitFolderData
 from cells.sources import load as load_cells
+from cells.writing import is_unfinished
 from generators import Generator
 from generators import load as load_generator
-from generators.card import write_set_card
+from generators.card import about_set
 from generators.synthesize import synthesize
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
@@ -43,6 +43,7 @@ class SynthesizeSettings(Settings):
         balance: Instead of counts: `fill` or a ratio in (0, 1].
         cells: With balance: the training cells to fill.
         seed: Another seed, other images.
+        parquet: Also write the set as one file, cells.parquet.
     """
 
     generator: Path
@@ -51,6 +52,7 @@ class SynthesizeSettings(Settings):
     balance: Literal["fill"] | float | None = None
     cells: Path | None = None
     seed: int = 0
+    parquet: bool = False
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -62,11 +64,14 @@ def main(arguments: argparse.Namespace) -> None:
     assert record is not None, "a loaded generator knows its cells"
     wanted = _wanted(settings, generator)
     drawn = synthesize(generator, wanted, settings.seed, settings.generator.name, record.split_digest)
-    _save(drawn, generator, settings)
+    about = about_set(generator, settings.generator, settings.seed)
+    drawn.save(settings.out, about, settings.parquet)
     print(f"drew {len(drawn)} cells: {settings.out}")
 
 
 def _check_free(out: Path) -> None:
+    if is_unfinished(out):
+        return  # the same command, started again
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists and is not empty; nothing was overwritten, choose another out=.")
 
@@ -97,22 +102,10 @@ def _training_cells(root: Path, generator: Generator) -> CellSet:
     return cells.subset(~cells.is_synthetic)
 
 
-def _save(drawn: CellSet, generator: Generator, settings: SynthesizeSettings) -> None:
-    """Written aside and renamed: the directory holds the whole set or does not exist."""
-    out = settings.out.absolute()
-    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        drawn.save(aside)
-        write_set_card(drawn, generator, str(settings.generator), aside)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 if __name__ == "__main__":
     run_command(
         main,
-        words_parser(__doc__, "key=value", "generator=, out=, counts.CLASS= or balance= and cells=, seed="),
+        words_parser(
+            __doc__, "key=value", "generator=, out=, counts.CLASS= or balance= and cells=, seed=, parquet="
+        ),
     )
