@@ -13,7 +13,7 @@ from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from cells.sources import Credit
 from generators import build, load
-from generators.card import write_model_card
+from generators.card import about_set, write_model_card
 from generators.resample import RepeatSettings
 from generators.synthesize import remake
 from runtime.rundir import RunDir
@@ -141,6 +141,28 @@ def test_set_opens_as_an_image_folder(control: Path, script: Script, tmp_path: P
     assert sorted(opened.classes) == sorted(CLASSES[:2])
     lines = (tmp_path / "set" / "metadata.jsonl").read_text().splitlines()
     assert {json.loads(line)["origin"] for line in lines} == {"synthetic"}
+
+
+def test_an_interrupted_synthesis_begins_anew(control: Path, script: Script, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    words = (f"generator={control}", f"out={out}", f"counts.{CLASSES[0]}=3", "seed=4", "parquet=true")
+    (out / CLASSES[0]).mkdir(parents=True)
+    (out / ".unfinished").touch()
+    assert script("synthesize", *words)[0] == 0
+    assert CellSet.load(out).counts[CLASSES[0]] == 3
+    assert (out / "cells.parquet").is_file()
+    assert "- Seed of this synthesis: 4" in (out / "README.md").read_text()
+    code, _, err = script("synthesize", *words)
+    assert code == 2 and "not empty" in err
+
+
+def test_a_synthetic_set_has_the_licence_of_its_training_cells(tmp_path: Path, control: Path) -> None:
+    folder = tmp_path / "generator"
+    folder.mkdir()
+    write_model_card(load(control), Credit("CC BY 4.0", "Someone: 2020"), folder)
+    about = about_set(load(control), folder, 0)
+    assert (about.licence, about.citation) == ("cc-by-4.0", "Someone: 2020")
+    assert about_set(load(control), tmp_path / "nowhere", 0).licence == "not known"
 
 
 def test_bad_input_is_one_sentence_and_writes_nothing(control: Path, script: Script, tmp_path: Path) -> None:
