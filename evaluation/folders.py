@@ -6,6 +6,7 @@ import numpy as np
 
 from cells.cellset import CellSet
 from cells.images import SUFFIXES, decode, pack
+from cells.writing import refuse_unfinished
 from runtime.errors import InputError
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -33,9 +34,10 @@ def read_folder(root: Path, size: int, cache: Path | None = None) -> CellSet:
         cache: Where the packed images are kept; see `cells.images.pack`.
 
     Raises:
-        InputError: If the folder is missing or empty, mixes images with and without class
+        InputError: If the folder is missing, empty or half written, mixes images with and without class
             folder, or an image cannot be read.
     """
+    refuse_unfinished(root)
     if (root / "metadata.jsonl").is_file() and (root / "classes.json").is_file():
         return CellSet.load(root).resized(size)
     paths = _images(root)

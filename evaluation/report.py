@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment
+from markupsafe import Markup
 
 from evaluation import statistics
 from evaluation.figures import agreement_figure, counts_figure, gains_figure, recall_figure
@@ -60,10 +61,19 @@ def write_report(studies: Sequence[Study], out: Path) -> None:
     for name, escape in (("report.html", True), ("report.md", False)):
         text = resources.files("evaluation").joinpath("templates", f"{name}.j2").read_text(encoding="utf-8")
         environment = Environment(autoescape=escape, trim_blocks=True, keep_trailing_newline=True)
+        environment.finalize = None if escape else _harmless
+        environment.filters["verbatim"] = Markup
         environment.filters["embed"] = _embed
         environment.filters["link"] = lambda path: Path(path).relative_to(out).as_posix()
         page = environment.from_string(text).render(title=title, studies=contexts)
         write_text(out / name, re.sub(r"\n{3,}", "\n\n", page))
+
+
+def _harmless(value: object) -> object:
+    """Text in which Markdown finds no markup of HTML and no column of a table."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return value.replace("<", "&lt;").replace("|", "\\|")
 
 
 def _embed(path: Path) -> str:

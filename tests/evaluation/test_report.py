@@ -127,6 +127,12 @@ def test_the_page_needs_no_other_file_and_escapes(study: Path) -> None:
     assert "<b>bold</b>" in page.words  # as text
 
 
+def test_markup_in_a_class_name_stays_text_in_markdown(study: Path) -> None:
+    prose, config = (study / "report.md").read_text().split("```yaml", 1)
+    assert "&lt;b>bold&lt;/b>" in prose and "<b>" not in prose
+    assert "</pre><script>" in config  # a code block shows it as it is
+
+
 @pytest.mark.parametrize(
     "words",
     [

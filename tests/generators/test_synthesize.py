@@ -23,7 +23,7 @@ def generator(
 def test_each_record_names_generator_seed_guidance_and_split(generator: Generator) -> None:
     made = synthesize(generator, {"dark": 2}, 7, "diffusion-a", "0123")
     assert list(made.provenance) == [
-        {"generator": "diffusion-a", "split_digest": "0123", "guidance": 1.0, "seed": seed}
+        {"generator": "diffusion-a", "split_digest": "0123", "guidance": 1.5, "seed": seed}
         for seed in (seed_of(7, "dark", 0), seed_of(7, "dark", 1))
     ]
     assert list(made.names) == ["diffusion-a/dark/000000", "diffusion-a/dark/000001"]
