@@ -110,7 +110,7 @@ def planted(pixels: NDArray[np.uint8]) -> tuple[CellSet, NDArray[np.int64]]:
 def changed(image: NDArray[np.uint8], rng: np.random.Generator, every_side: bool) -> NDArray[np.uint8]:
     """A near duplicate of an image, all changes at once."""
     size = len(image)
-    turned = np.rot90(image, rng.integers(4))
+    turned = np.rot90(image, int(rng.integers(4)))
     turned = np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned)
     kept = size * (0.92 if every_side else 0.96)
     left, top = ((size - kept) / 2,) * 2 if every_side else rng.uniform(0, size - kept, 2)
