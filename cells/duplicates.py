@@ -32,14 +32,14 @@ THUMBNAIL = 8  # edge in pixels
 THUMBNAIL_AGREEMENT = 0.955
 COMPONENTS = 24  # of the invariants, in which neighbors are searched
 NEIGHBORS = 5
-SAMPLE = 10_000  # images that the components are computed from
+SAMPLE = 4_000  # images that the components are computed from
 DETAIL_SIZE = 32  # edge in pixels at which details are compared
 DETAIL_AGREEMENT = 0.96
 FINE, COARSE = 0.02, 0.07  # scales of detail, in image widths
 FITTING_STEPS = 5
 FARTHEST = 0.12  # how far a fit may go, in half edges
 LOWEST_CONTRAST = 2.0  # gray levels; flatter images are not stretched to noise
-BLOCK = 1024  # images at a time
+BLOCK = 512  # images at a time
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -78,7 +78,9 @@ def near_duplicates(cells: CellSet) -> list[NearDuplicate]:
 
 def _agreeing(pixels: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Rows, Rows, Floats]]:
     """Pairs of rows that pass all three sieves, a block of rows at a time."""
-    thumbnails = np.concatenate([_thumbnails(pixels[block], 1.0) for block in _blocks(rows)])
+    thumbnails = np.empty((len(rows), THUMBNAIL, THUMBNAIL, 3), np.float32)
+    for block in _blocks(np.arange(len(rows))):
+        thumbnails[block] = _thumbnails(pixels[rows[block]], 1.0)
     mean, axes = _principal_axes(thumbnails)
     tree = cKDTree(np.concatenate([_invariants(block) - mean for block in _blocks(thumbnails)]) @ axes)
     neighbors = min(NEIGHBORS + 1, len(rows))  # the nearest is the image itself
