@@ -17,9 +17,10 @@ from pydantic import Field
 from cells.archives import make_folder
 from cells.cellset import Loaded
 from cells.download import sha256
-from cells.images import SUFFIXES, cache_folder, decode
+from cells.images import DEFAULT, SUFFIXES, cache_folder, decode
 from cells.manifest import assemble
 from cells.trees import FolderData, Found
+from runtime.config import to_dict
 from runtime.errors import InputError
 from runtime.progress import progress
 from runtime.rundir import read_json, write_json
@@ -59,13 +60,14 @@ def load_boxes(settings: BoxesData, classes: Mapping[str, str] | None = None) ->
         of a cell has its `box` in pixels of the field: left, top, right, bottom.
 
     Raises:
-        InputError: If there are no XML files, or none that names a box.
+        InputError: If there are no XML files, none that names a box, or more than the share
+            `unreadable` of fields and boxes give no cell.
     """
     annotations = sorted(path for path in settings.root.rglob("*.xml") if not path.name.startswith("."))
     if not annotations:
         raise InputError(f"{settings.root}: has no XML files of boxes; set data.root to the folder of them.")
     fields = _fields(settings.root, annotations)
-    key = hashlib.sha256(json.dumps(["boxes 1", settings.margin]).encode())
+    key = hashlib.sha256(json.dumps(["boxes 2", settings.margin, to_dict(settings.decoding)]).encode())
     for path in (*annotations, *fields.values()):
         key.update(f"{path.relative_to(settings.root)} {sha256(path)}".encode())
     folder = cache_folder() / "boxes" / key.hexdigest()[:32]
@@ -77,8 +79,19 @@ def load_boxes(settings: BoxesData, classes: Mapping[str, str] | None = None) ->
         Found(folder / file, named.get(label, label), sides.get(str(record["group"]), ""), record)
         for file, label, record in table["rows"]
     ]
-    loaded = assemble(found, settings.model_copy(update={"root": folder}), order=list(named.values()))
+    _check_share(table["unreadable"], len(found), settings)
+    crops = settings.model_copy(update={"root": folder, "decoding": DEFAULT})  # they are 8-bit RGB now
+    loaded = assemble(found, crops, order=list(named.values()))
     return replace(loaded, unreadable={**loaded.unreadable, **table["unreadable"]})
+
+
+def _check_share(unreadable: Mapping[str, str], cells: int, settings: BoxesData) -> None:
+    if len(unreadable) > settings.unreadable * (len(unreadable) + cells):
+        name, reason = next(iter(unreadable.items()))
+        raise InputError(
+            f"{settings.root / name}: gives no cell ({reason.rstrip('.')}); {len(unreadable)} fields and "
+            f"boxes are such, and data.unreadable={settings.unreadable:g} is the largest share to leave out."
+        )
 
 
 def read_boxes(path: Path) -> list[Box]:
@@ -160,7 +173,7 @@ def _crop_all(
                 boxes = read_boxes(path)
                 if path not in fields:
                     raise InputError(f"{path}: there is no image of its name; add {path.stem}.jpg.")
-                image = decode(fields[path]) if boxes else None
+                image = decode(fields[path], settings.decoding) if boxes else None
             except InputError as error:
                 unreadable[name] = str(error)
                 continue

@@ -240,9 +240,14 @@ class TaleqaniData(CollectionData):
 
 
 class BccdData(BoxesData):
-    """Blood smears with boxes around red cells, white cells and platelets."""
+    """Blood smears with boxes around red cells, white cells and platelets.
+
+    Attributes:
+        unreadable: A few of its boxes are empty.
+    """
 
     kind: Literal["bccd"] = "bccd"  # type: ignore[assignment]
+    unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
     @model_validator(mode="before")
     @classmethod

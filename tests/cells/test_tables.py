@@ -12,6 +12,7 @@ from PIL import Image
 
 from cells.boxes import BoxesData, square_crop
 from cells.collections import BccdData
+from cells.decoding import Decoding
 from cells.manifest import HfFolderData, ManifestData
 from cells.parquet import ParquetData
 from cells.sources import FolderData, load, read
@@ -285,10 +286,21 @@ def test_what_gave_no_cell_is_said(tmp_path: Path) -> None:
     (root / "Annotations" / "alone.xml").write_text("<annotation/>")
     (root / "Annotations" / "broken.xml").write_text("<annotation>")
     (root / "Annotations" / "laughs.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><annotation/>')
-    loaded = read(BccdData(root=tmp_path, image_size=16))
+    with pytest.raises(InputError, match=r"gives no cell \(.*6 fields and boxes.*unreadable=0.02"):
+        read(BccdData(root=tmp_path, image_size=16))
+    loaded = read(BccdData(root=tmp_path, image_size=16, unreadable=0.5))
     assert len(loaded.cells) == 12
     names = {name.removeprefix("BCCD/Annotations/") for name in loaded.unreadable}
     assert names == {"bad.xml[0]", "bad.xml[1]", "torn.xml", "alone.xml", "broken.xml", "laughs.xml"}
+
+
+def test_fields_are_decoded_as_the_settings_say(tmp_path: Path) -> None:
+    root = bccd(tmp_path) / "BCCD"
+    for path in (root / "JPEGImages").iterdir():
+        Image.new("RGBA", (80, 60), (0, 0, 0, 0)).save(path, "png")
+    for background in ((255, 255, 255), (10, 20, 30)):
+        cells = load(BccdData(root=tmp_path, image_size=16, decoding=Decoding(background=background)))
+        assert {tuple(pixel) for pixel in cells.pixels.reshape(-1, 3)} == {background}
 
 
 def test_a_folder_without_boxes_is_refused(tmp_path: Path) -> None:
