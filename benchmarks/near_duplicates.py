@@ -1,6 +1,6 @@
 """How many near duplicates are found, how many cells are wrongly paired, in what time and memory.
 
-    python benchmarks/near_duplicates.py [out=FILE.md] [data=DIR] [counts=2000,10000,100000]
+    python benchmarks/near_duplicates.py [out=FILE.md] [data=DIR] [counts=[2000,10000,100000]]
 
 Copies of a tenth of the images are planted (at most 1,000): each turned and flipped at random, cropped
 to 96 % of the edge anywhere, or every third by 4 % on every side, lit 8 % brighter or darker at the
@@ -16,17 +16,19 @@ import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 
 from cells.cellset import CellSet
 from cells.duplicates import near_duplicates
 from cells.phantom import CLASSES, phantoms
 from cells.sources import MedmnistData, SplitFolderData, load
-from runtime.command import run_command, take, words_parser
-from runtime.errors import InputError
+from runtime.command import run_command, words_parser
+from runtime.config import Settings, load_config
 from runtime.rundir import write_text
 from runtime.seeds import numpy_generator
 
@@ -38,23 +40,27 @@ HEAD = (
 )
 
 
+class NearDuplicatesSettings(Settings):
+    """How many images, which real ones, and where the table goes."""
+
+    counts: tuple[Annotated[int, Field(ge=100)], ...] = (2_000, 10_000, 100_000)
+    data: Path | None = None
+    out: Path | None = None
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Measure, print, and write the table."""
-    out, rest = take(arguments.words, "out")
-    data, rest = take(rest, "data")
-    counts, rest = take(rest, "counts")
-    if rest:
-        raise InputError(f"'{rest[0]}' is not known here; give out=, data= or counts=.")
-    tasks = [("drawn", int(count), "") for count in (counts or "2000,10000,100000").split(",")]
+    settings = load_config(NearDuplicatesSettings, None, arguments.words)
+    tasks = [("drawn", count, "") for count in settings.counts]
     for name in ("pbc-lt-128 at 28", "pbc-lt-128 at 64", "pbc-lt-128 at 128", "pbc-natural-28.npz"):
-        tasks += [(name, 0, data)] if data else []
+        tasks += [(name, 0, str(settings.data))] if settings.data else []
     lines = [HEAD, "|---|" + "---:|" * (HEAD.count("|") - 2)]
     for task in tasks:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:  # for its own peak memory
             lines.append(alone.submit(measured, *task).result())
         print(lines[-1], flush=True)
-    if out:
-        write_text(Path(out), "\n".join(lines) + "\n")
+    if settings.out:
+        write_text(settings.out, "\n".join(lines) + "\n")
 
 
 def measured(name: str, count: int, data: str) -> str:
@@ -123,7 +129,7 @@ def changed(image: NDArray[np.uint8], rng: np.random.Generator, every_side: bool
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    return words_parser(__doc__, "key=value", "out=FILE.md, data=DIR, counts=2000,10000,100000")
+    return words_parser(__doc__, "key=value", "out=FILE.md, data=DIR, counts=[2000,10000,100000]")
 
 
 if __name__ == "__main__":
