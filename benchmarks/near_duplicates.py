@@ -1,4 +1,4 @@
-"""How many near duplicates are found, how many cells are wrongly paired, in what time and memory.
+"""How many near duplicates are found, how many originals are paired with others, in what time and memory.
 
     python benchmarks/near_duplicates.py [out=FILE.md] [data=DIR] [counts=[2000,10000,100000]]
 
@@ -35,7 +35,7 @@ from runtime.seeds import numpy_generator
 SIZE = 64
 PIECES = 100  # drawn cells of each class
 HEAD = (
-    "| images | number | edge in px | copies | found | cells falsely paired "
+    "| images | number | edge in px | copies | found | originals paired "
     "| CPU s | wall s | peak memory in GiB |"
 )
 

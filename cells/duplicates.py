@@ -1,6 +1,7 @@
 """Near duplicates: the same image turned, flipped, cropped a little, relit or saved again.
 
-Three sieves, each finer and over fewer pairs, so that never all pairs are compared:
+Three sieves, each finer and over fewer pairs (docs/results/near_duplicates.md says what they cost;
+the tree of the first visits most points at 24 components, so time grows with the square of n):
 
 1. Thumbnails are reduced to numbers that no symmetry of the square changes. The nearest neighbors
    by these are the candidates; as one image may be a crop of the other, each image also asks with
