@@ -33,6 +33,7 @@ THUMBNAIL = 8  # edge in pixels
 THUMBNAIL_AGREEMENT = 0.955
 COMPONENTS = 24  # of the invariants, in which neighbors are searched
 NEIGHBORS = 5
+SLACK = 2.0  # a neighbor may be missed for one up to 1 + SLACK times as far; a copy has none so near
 SAMPLE = 4_000  # images that the components are computed from
 DETAIL_SIZE = 32  # edge in pixels at which details are compared
 DETAIL_AGREEMENT = 0.96
@@ -83,7 +84,7 @@ def _agreeing(pixels: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Rows, Row
     for block in _blocks(np.arange(len(rows))):
         thumbnails[block] = _thumbnails(pixels[rows[block]], 1.0)
     mean, axes = _principal_axes(thumbnails)
-    tree = cKDTree(np.concatenate([_invariants(block) - mean for block in _blocks(thumbnails)]) @ axes)
+    tree = cKDTree(np.concatenate([(_invariants(block) - mean) @ axes for block in _blocks(thumbnails)]))
     neighbors = min(NEIGHBORS + 1, len(rows))  # the nearest is the image itself
     # The invariants of two thumbnails are at least as near as the thumbnails in their best orientation.
     reach = np.sqrt(2 - 2 * THUMBNAIL_AGREEMENT)
@@ -92,7 +93,7 @@ def _agreeing(pixels: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Rows, Row
             for kept in KEPT:
                 questions = _thumbnails(pixels[rows[block]], kept)
                 points = (_invariants(questions) - mean) @ axes
-                _, near = tree.query(points, neighbors, distance_upper_bound=reach)
+                _, near = tree.query(points, neighbors, eps=SLACK, distance_upper_bound=reach)
                 i, j = np.repeat(np.arange(len(block)), neighbors), near.reshape(-1)
                 there = (j < len(rows)) & (j != block[i])
                 i, j = i[there], j[there]
