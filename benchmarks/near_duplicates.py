@@ -5,8 +5,8 @@
 Copies of a tenth of the images are planted (at most 1,000): each turned and flipped at random, cropped
 to 96 % of the edge anywhere, or every third by 4 % on every side, lit 8 % brighter or darker at the
 most, and saved as JPEG of quality 75. Scale is measured on images of 64 px pieced together from
-drawn cells, each number in a process of its own; `data` is the folder with `pbc-lt-128` and
-`pbc-natural-28.npz` to measure on real cells.
+drawn cells, each number in a process of its own; `data` is the folder with the sets in `REAL`, to
+measure on real cells, X-rays and fields of several cells.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pydantic import Field
 from cells.cellset import CellSet
 from cells.duplicates import near_duplicates
 from cells.phantom import CLASSES, phantoms
-from cells.sources import MedmnistData, SplitFolderData, load
+from cells.sources import FolderData, MedmnistData, SplitFolderData, load
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.rundir import write_text
@@ -34,6 +34,15 @@ from runtime.seeds import numpy_generator
 
 SIZE = 64
 PIECES = 100  # drawn cells of each class
+REAL = (
+    "pbc-lt-128 at 28",
+    "pbc-lt-128 at 64",
+    "pbc-lt-128 at 128",
+    "pbc-natural-28.npz",
+    "pneumoniamnist.npz",
+    "all-taleqani-sample/original at 64",
+    "all-taleqani-sample/original at 128",
+)
 HEAD = (
     "| images | number | edge in px | copies | found | originals paired "
     "| CPU s | wall s | peak memory in GiB |"
@@ -52,8 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Measure, print, and write the table."""
     settings = load_config(NearDuplicatesSettings, None, arguments.words)
     tasks = [("drawn", count, "") for count in settings.counts]
-    for name in ("pbc-lt-128 at 28", "pbc-lt-128 at 64", "pbc-lt-128 at 128", "pbc-natural-28.npz"):
-        tasks += [(name, 0, str(settings.data))] if settings.data else []
+    tasks += [(name, 0, str(settings.data)) for name in REAL if settings.data]
     lines = [HEAD, "|---|" + "---:|" * (HEAD.count("|") - 2)]
     for task in tasks:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:  # for its own peak memory
@@ -84,7 +92,8 @@ def real(name: str, data: Path) -> NDArray[np.uint8]:
     if name.endswith(".npz"):
         return load(MedmnistData(name=str(data / name))).pixels
     folder, _, size = name.partition(" at ")
-    return load(SplitFolderData(root=data / folder, image_size=int(size))).pixels
+    source = SplitFolderData if (data / folder / "train").is_dir() else FolderData
+    return load(source(root=data / folder, image_size=int(size))).pixels
 
 
 def drawn(count: int) -> NDArray[np.uint8]:

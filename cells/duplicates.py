@@ -30,7 +30,7 @@ Rows = NDArray[np.int64]
 SMALLEST_SIZE = 16  # pixels; smaller cells have no detail to be told apart by
 KEPT = (1.0, 0.96, 0.92)  # shares of the edge that a crop may have left
 THUMBNAIL = 8  # edge in pixels
-THUMBNAIL_AGREEMENT = 0.955
+THUMBNAIL_AGREEMENT = 0.91
 COMPONENTS = 24  # of the invariants, in which neighbors are searched
 NEIGHBORS = 5
 SLACK = 2.0  # a neighbor may be missed for one up to 1 + SLACK times as far; a copy has none so near
@@ -41,7 +41,7 @@ FINE, COARSE = 0.02, 0.07  # scales of detail, in image widths
 FITTING_STEPS = 5
 FARTHEST = 0.12  # how far a fit may go, in half edges
 LOWEST_CONTRAST = 2.0  # gray levels; flatter images are not stretched to noise
-BLOCK = 512  # images at a time
+BLOCK = 256  # images at a time
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
