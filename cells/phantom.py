@@ -11,7 +11,7 @@ class      nucleus, granules and cytoplasm                                  loos
 bilobed    two lobes on a thin bridge; coarse bright pink granules          eosinophil
 blast      large, fine, pale; one to three nucleoli; narrow blue rim        leukemic blast
 granular   hidden under coarse, dark, uneven granules                       basophil
-kidney     indented from one side; ample gray-blue cytoplasm, vacuoles      monocyte
+kidney     deeply indented from one side; ample gray-blue cytoplasm         monocyte
 lobed      chain of three to five lobes; pale cytoplasm, fine granules      neutrophil
 round      small, round and dense; narrow pale blue rim                     lymphocyte
 =========  ===============================================================  ====================
@@ -70,7 +70,7 @@ class Granules:
 
 @dataclass(frozen=True)
 class Pale:
-    """A few pale spots (nucleoli, vacuoles); lengths in cell radii, `ring` from the middle."""
+    """A few pale spots; lengths in cell radii, `ring` from the middle."""
 
     count: tuple[int, int]
     radius: float
@@ -89,7 +89,6 @@ class Kind:
     chromatin: float = 0.12
     granules: Granules | None = None
     nucleoli: Pale | None = None
-    vacuoles: Pale | None = None
 
 
 # ---------------------------------------------------------------- nuclei, as signed distances
@@ -134,9 +133,9 @@ def _hidden(u: Field, v: Field, rng: np.random.Generator) -> Field:
 
 
 def _kidney(u: Field, v: Field, rng: np.random.Generator) -> Field:
-    body = ellipse(u, v - np.float32(0.05), rng.uniform(0.68, 0.8), rng.uniform(0.5, 0.6))
-    x, y = np.float32(rng.uniform(-0.12, 0.12)), np.float32(rng.uniform(0.5, 0.62))
-    return np.maximum(body, -ellipse(u - x, v - y, 0.32, 0.56))
+    body = ellipse(u, v + np.float32(0.05), rng.uniform(0.7, 0.78), rng.uniform(0.6, 0.68))
+    x, y = np.float32(rng.uniform(-0.1, 0.1)), np.float32(rng.uniform(0.42, 0.52))
+    return np.maximum(body, -ellipse(u - x, v - y, 0.3, 0.56))
 
 
 def _disc(u: Field, v: Field, rng: np.random.Generator) -> Field:
@@ -171,10 +170,8 @@ KINDS: dict[str, Kind] = {
         nucleus=_kidney,
         density=(0.75, 1.0),
         radius=(0.34, 0.43),
-        cytoplasm=(0.15, 0.03, 0.3),
-        irregular=0.1,
-        chromatin=0.16,
-        vacuoles=Pale((0, 4), 0.09, (0.45, 0.9)),
+        cytoplasm=(0.1, 0.03, 0.22),
+        chromatin=0.1,
     ),
     "lobed": Kind(
         nucleus=_lobed,
@@ -276,13 +273,12 @@ def _white_cell(plane: Field, kind: Kind, size: int, rng: np.random.Generator, s
     body = cover(edge, soft)
     nucleus = cover(np.maximum(kind.nucleus(u, v, rng), edge + np.float32(0.04)), soft)
     rough = texture(size, rng, 28)
-    vacuoles = _pale_spots(kind.vacuoles, size, rng, radius, middle)
     nucleoli = _pale_spots(kind.nucleoli, size, rng, radius, middle)
 
     plane *= 1 - np.float32(0.9) * body  # red cells are pushed aside, not seen through
     # Were the tint of a class always the same, the color of the cytoplasm would give it away.
     tint = (np.array(kind.cytoplasm) * np.exp(rng.normal(0, 0.3, 3))).astype(np.float32)
-    fluid = body * (1 - nucleus) * (1 - 0.8 * vacuoles) * (1 + np.float32(0.1) * rough)
+    fluid = body * (1 - nucleus) * (1 + np.float32(0.1) * rough)
     plane += tint[:, None, None] * fluid
     if kind.granules is not None:
         shown = body if kind.granules.over_nucleus else body * (1 - nucleus)
