@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from cells import CellSet
@@ -177,6 +179,13 @@ def test_it_is_configured_like_any_source() -> None:
     ):
         with pytest.raises(InputError, match=message):
             load_config(Holder, None, [*words, "data.test.root=y", extra])
+
+
+def test_the_example_of_the_docs_is_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    data = Holder.model_validate(yaml.safe_load(block)).data
+    assert isinstance(data, CrossSiteData) and data.drop_unmatched
 
 
 def test_real_cells_that_two_sources_share_are_found(shared: Path) -> None:

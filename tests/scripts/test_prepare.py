@@ -256,15 +256,15 @@ def test_two_sites_become_one_split(
 ) -> None:
     there, out = tmp_path_factory.mktemp("there"), tmp_path_factory.mktemp("out") / "set"
     rng = np.random.default_rng(9)
-    for name in ("A", "R"):
+    for name in ("A", "R", "smudge cell"):
         (there / name).mkdir()
         for i in range(4):
             Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(there / name / f"{i}.png")
     words = ["source=cross_site", "train.kind=folder", f"train.root={tree}", "test.kind=folder"]
     words += [f"test.root={there}", f"out={out}", "image_size=16"]
-    code, _, err = prepare(*words, "classes={R: rare}")
+    code, _, err = prepare(*words, "classes={R: rare, smudge cell: null}")
     assert code == 2 and "data.test has class 'A'" in err and not out.exists()
-    code, _, err = prepare(*words, "classes={R: rare, A: a<b}")
+    code, _, err = prepare(*words, "classes={R: rare, A: a<b, smudge cell: null}")
     assert code == 0, err
     facts = json.loads((out / "audit.json").read_text())
     assert [row["test"] for row in facts["counts"].values()] == [4, 4]
