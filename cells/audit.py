@@ -40,6 +40,7 @@ class Audited:
         split: The split, or None where it was refused.
         refused: Why it was refused, or empty.
         leaks: How leaks of a pre-made split are treated: ``refuse``, ``drop`` or ``allow``.
+        by_file: The split follows a split file, and not what the source came with.
     """
 
     loaded: Loaded
@@ -47,6 +48,12 @@ class Audited:
     split: Split | None
     refused: str = ""
     leaks: str = "refuse"
+    by_file: bool = False
+
+    @property
+    def premade(self) -> NDArray[np.object_]:
+        """The side of each cell as the source, or the split file, has it, shape (n,)."""
+        return self.sides if self.by_file else self.loaded.cells.splits
 
     @property
     def sides(self) -> NDArray[np.object_]:
@@ -107,7 +114,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         "exact_duplicates": exact,
         "near_duplicates": near,
         "label_conflicts": [pair for pair in both if len(set(pair["labels"])) > 1],
-        "across_splits": _across_splits(cells, both),
+        "across_splits": _across_splits(cells, audited.premade, both),
         "split_digest": audited.split.digest if audited.split else None,
     }
 
@@ -138,21 +145,24 @@ def _near_duplicates(
     ]
 
 
-def _across_splits(cells: CellSet, pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Pairs and groups on several sides of the split that the source came with."""
-    came = dict(zip(cells.names, cells.splits, strict=True))
-    found = [{**pair, "splits": [came[name] for name in pair["names"]]} for pair in pairs]
-    return [pair for pair in found if len(set(pair["splits"])) > 1] + list(_groups_across(cells))
+def _across_splits(
+    cells: CellSet, came: NDArray[np.object_], pairs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Pairs and groups on several sides of the split that was given; dropped cells are on none."""
+    side_of = dict(zip(cells.names, came, strict=True))
+    found = [{**pair, "splits": [side_of[name] for name in pair["names"]]} for pair in pairs]
+    across = [pair for pair in found if len({*pair["splits"]} - {DROPPED}) > 1]
+    return across + list(_groups_across(cells, came))
 
 
-def _groups_across(cells: CellSet) -> Iterator[dict[str, Any]]:
+def _groups_across(cells: CellSet, came: NDArray[np.object_]) -> Iterator[dict[str, Any]]:
     """Each group on several sides, with its first cell on each."""
     rows: dict[str, dict[str, int]] = {}
-    for row, (group, side) in enumerate(zip(cells.groups, cells.splits, strict=True)):
-        rows.setdefault(group, {}).setdefault(side, row)
+    for row in np.flatnonzero(came != DROPPED):
+        rows.setdefault(cells.groups[row], {}).setdefault(came[row], int(row))
     for group, firsts in rows.items():
         if len(firsts) > 1:
-            yield {**_entry(cells, cells.splits, "group", list(firsts.values())), "group": str(group)}
+            yield {**_entry(cells, came, "group", list(firsts.values())), "group": str(group)}
 
 
 def _long_tail(split: Split | None) -> dict[str, dict[str, int]] | None:

@@ -1,7 +1,7 @@
 """Stratified group k-fold, repeated: which cells are the test of which fold.
 
-scikit-learn's StratifiedGroupKFold divides about as evenly but takes 2 ms a group (43 s for 20,000
-cells without groups), so the same greedy rule as for any other split is used.
+The same greedy rule as for any other split, and not scikit-learn's StratifiedGroupKFold: that one is
+no more even (tests/cells/test_folds.py) and takes 2 ms a group, 43 s for 20,000 cells without groups.
 """
 
 import numpy as np

@@ -48,22 +48,25 @@ def main(arguments: argparse.Namespace) -> None:
     settings = load_config(PrepareSettings, None, _words(source, rest))
     loaded = read(settings.data)
     near = near_duplicates(loaded.cells) if settings.split.near_duplicates else []
+    try:  # before the directory is taken: what is wrong with the settings can be mended and run again
+        split, refused = divide(loaded.cells, settings.split, near), ""
+    except LeakError as error:
+        split, refused = None, str(error)
+    # A split that was made anew cannot leak, whatever is allowed.
+    leaks = settings.split.leaks if settings.split.premade == "keep" else "refuse"
+    audited = Audited(loaded, near, split, refused, leaks, settings.split.file is not None)
     with RunDir(Path(out), _identity(settings)) as run:
-        try:
-            split = divide(loaded.cells, settings.split, near)
-        except LeakError as error:
+        if split is None:
             _check_refusal(run.path)
-            _write_audit(run.path, Audited(loaded, near, None, str(error), settings.split.leaks), settings)
-            raise InputError(
-                f"{str(error)[:-1]}; the audit in {run.path / 'audit.html'} shows them."
-            ) from None
+            _write_audit(run.path, audited, settings)
+            raise InputError(f"{refused[:-1]}; the audit in {run.path / 'audit.html'} shows them.")
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
         parts = {side: getattr(split, side) for side in SIDES}
         write_tree(parts, run.path, About(**vars(credit_of(settings.data))), settings.parquet)
         write_split(run.path / SPLIT_FILE, split, settings.split)
-        facts = _write_audit(run.path, Audited(loaded, near, split, leaks=settings.split.leaks), settings)
+        facts = _write_audit(run.path, audited, settings)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")

@@ -112,7 +112,7 @@ def test_class_shares_are_even_to_within_the_largest_cluster(
     assert np.abs(found - even).max() <= max(map(len, together)) + 1
 
 
-def test_folds_are_about_as_even_as_those_of_scikit_learn() -> None:
+def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
     ours, theirs = [], []
     for seed in range(8):
         rng = np.random.default_rng(seed)
@@ -124,7 +124,7 @@ def test_folds_are_about_as_even_as_those_of_scikit_learn() -> None:
         reference = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(labels, labels, groups)
         found = np.array([np.bincount(labels[test], minlength=3) for _, test in reference])
         theirs.append(np.abs(found - even).max(axis=0) / even)
-    assert np.mean(ours) <= np.mean(theirs) + 0.05, (np.mean(ours), np.mean(theirs))
+    assert np.mean(ours) <= np.mean(theirs)
 
 
 @pytest.mark.parametrize(("count", "rare"), [(2, 3), (3, 2), (5, 4)])

@@ -247,8 +247,16 @@ def test_a_long_tail_is_told_before_and_after(prepare: Prepare, tree: Path, tmp_
     assert f"rare {before} → 2." in said
     assert "train before the long tail" in (out / "audit.html").read_text()
     assert len(list((out / "train" / "rare").glob("*.png"))) == 2
-    code, _, err = prepare(*words[:2], f"out={tmp_path / 'b'}", words[3], "split.long_tail.counts={rar: 2}")
+
+
+def test_a_split_that_cannot_be_made_leaves_the_directory_free(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    words = ["source=folder", f"root={tree}", f"out={tmp_path / 'out'}", "image_size=16"]
+    code, _, err = prepare(*words, "split.long_tail.counts={rar: 2}")
     assert code == 2 and "Did you mean 'rare'?" in err
+    code, _, err = prepare(*words, "split.long_tail.counts={rare: 2}")
+    assert code == 0, err
 
 
 def test_two_sites_become_one_split(
@@ -285,3 +293,21 @@ def test_trees_of_two_sites_have_the_same_size_unless_told(
     assert code == 2 and "is in train and in test" in err
     facts = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert facts["image_size"] == 128
+
+
+def test_leaks_of_a_split_file_are_told_and_those_of_an_ignored_split_are_not(
+    prepare: Prepare, leaking: Path, tmp_path: Path
+) -> None:
+    allow, file = "split.leaks=allow", tmp_path / "first" / "split.json"
+    words = ["source=split_folder", f"root={leaking}", "image_size=24"]
+    code, _, err = prepare(*words, f"out={tmp_path / 'first'}", allow)
+    assert code == 0, err
+    code, _, err = prepare(*words, f"out={tmp_path / 'second'}", f"split.file={file}")
+    assert code == 2 and "is in train and in test" in err and "split.leaks=allow accepts" in err
+    code, said, err = prepare(*words, f"out={tmp_path / 'second'}", f"split.file={file}", allow)
+    assert code == 0 and "WARNING: 1 images or groups" in said, err
+    code, said, err = prepare(*words, f"out={tmp_path / 'third'}", "split.premade=ignore", allow)
+    assert code == 0 and "WARNING" not in said, err
+    facts = json.loads((tmp_path / "third" / "audit.json").read_text())
+    assert len(facts["across_splits"]) == 1, "that of the source is still told"
+    assert len(set(facts["near_duplicates"][0]["splits"])) == 1, "and is together now"
