@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cells.cellset import CellSet, Loaded
+from cells.cross_site import SITES, names_of
 from cells.duplicates import NearDuplicate
-from cells.sources import CREDITS, DataSettings
-from cells.split import SIDES, Split
+from cells.leaks import SIDES
+from cells.long_tail import TRIMMED
+from cells.sources import CrossSiteData, DataSettings, credit_of
+from cells.split import Split
 from runtime.errors import InputError
 from runtime.progress import progress
 
@@ -37,6 +40,7 @@ class Audited:
         split: The split, or None where it was refused.
         refused: Why it was refused, or empty.
         leaks: How leaks of a pre-made split are treated: ``refuse``, ``drop`` or ``allow``.
+        by_file: The split follows a split file, and not what the source came with.
     """
 
     loaded: Loaded
@@ -44,6 +48,12 @@ class Audited:
     split: Split | None
     refused: str = ""
     leaks: str = "refuse"
+    by_file: bool = False
+
+    @property
+    def premade(self) -> NDArray[np.object_]:
+        """The side of each cell as the source, or the split file, has it, shape (n,)."""
+        return self.sides if self.by_file else self.loaded.cells.splits
 
     @property
     def sides(self) -> NDArray[np.object_]:
@@ -65,7 +75,8 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
 
     Returns:
         Counts per class and side, the imbalance factor of train (largest class over smallest; None
-        where a class has no cell there), sizes and color modes of the files, what was unreadable
+        where a class has no cell there), training cells before and after a long tail (None without
+        one), sizes and color modes of the files, what was unreadable
         or ignored, pairs of exact and of near duplicates, the pairs whose labels disagree, what is
         on several sides of a pre-made split, and the split's digest (None where it was refused).
 
@@ -80,11 +91,12 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
     train = [row["train"] for row in counts.values()]
     exact, near = _exact_duplicates(cells, sides), _near_duplicates(cells, sides, audited.near)
     both = [*exact, *near]
-    sizes, modes = _files(cells, data)
+    sizes, modes = _files(list(cells.names), cells.image_size, data)
+    credit = credit_of(data)
     return {
         "source": data.kind,
-        "licence": CREDITS[data.kind].licence,
-        "citation": CREDITS[data.kind].citation,
+        "licence": credit.licence,
+        "citation": credit.citation,
         "refused": audited.refused,
         "leaks": audited.leaks,
         "cells": len(cells),
@@ -96,12 +108,13 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         "source_modes": modes,
         "counts": counts,
         "imbalance_factor": round(max(train) / min(train), 2) if min(train) else None,
+        "long_tail": _long_tail(audited.split),
         "unreadable": dict(audited.loaded.unreadable),
         "ignored": list(audited.loaded.ignored),
         "exact_duplicates": exact,
         "near_duplicates": near,
         "label_conflicts": [pair for pair in both if len(set(pair["labels"])) > 1],
-        "across_splits": _across_splits(cells, both),
+        "across_splits": _across_splits(cells, audited.premade, both),
         "split_digest": audited.split.digest if audited.split else None,
     }
 
@@ -132,35 +145,59 @@ def _near_duplicates(
     ]
 
 
-def _across_splits(cells: CellSet, pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Pairs and groups on several sides of the split that the source came with."""
-    came = dict(zip(cells.names, cells.splits, strict=True))
-    found = [{**pair, "splits": [came[name] for name in pair["names"]]} for pair in pairs]
-    return [pair for pair in found if len(set(pair["splits"])) > 1] + list(_groups_across(cells))
+def _across_splits(
+    cells: CellSet, came: NDArray[np.object_], pairs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Pairs and groups on several sides of the split that was given; dropped cells are on none."""
+    side_of = dict(zip(cells.names, came, strict=True))
+    found = [{**pair, "splits": [side_of[name] for name in pair["names"]]} for pair in pairs]
+    across = [pair for pair in found if len({*pair["splits"]} - {DROPPED}) > 1]
+    return across + list(_groups_across(cells, came))
 
 
-def _groups_across(cells: CellSet) -> Iterator[dict[str, Any]]:
+def _groups_across(cells: CellSet, came: NDArray[np.object_]) -> Iterator[dict[str, Any]]:
     """Each group on several sides, with its first cell on each."""
     rows: dict[str, dict[str, int]] = {}
-    for row, (group, side) in enumerate(zip(cells.groups, cells.splits, strict=True)):
-        rows.setdefault(group, {}).setdefault(side, row)
+    for row in np.flatnonzero(came != DROPPED):
+        rows.setdefault(cells.groups[row], {}).setdefault(came[row], int(row))
     for group, firsts in rows.items():
         if len(firsts) > 1:
-            yield {**_entry(cells, cells.splits, "group", list(firsts.values())), "group": str(group)}
+            yield {**_entry(cells, came, "group", list(firsts.values())), "group": str(group)}
 
 
-def _files(cells: CellSet, data: DataSettings) -> tuple[dict[str, int], dict[str, int]]:
+def _long_tail(split: Split | None) -> dict[str, dict[str, int]] | None:
+    """Training cells of each class before and after the long tail; None where there is none."""
+    if split is None or not any(cell.reason == TRIMMED for cell in split.dropped):
+        return None
+    left_out = Counter(cell.label for cell in split.dropped if cell.reason == TRIMMED)
+    return {
+        name: {"before": count + left_out[name], "after": count} for name, count in split.train.counts.items()
+    }
+
+
+def _files(
+    names: Sequence[str], image_size: int, data: DataSettings
+) -> tuple[dict[str, int], dict[str, int]]:
     """How many files have which size and color mode before all preparation, most frequent first."""
+    facts = _sizes_and_modes(names, image_size, data)
+    sizes, modes = (Counter(column).most_common() for column in zip(*facts, strict=True))
+    return dict(sizes), dict(modes)
+
+
+def _sizes_and_modes(names: Sequence[str], image_size: int, data: DataSettings) -> list[tuple[str, str]]:
+    if isinstance(data, CrossSiteData):
+        sites = zip(SITES, (data.train, data.test), strict=True)
+        of_sites = [_sizes_and_modes(names_of(names, site), image_size, source) for site, source in sites]
+        return of_sites[0] + of_sites[1]
     root = getattr(data, "root", None)
     if root is None or data.kind == "medmnist":
-        return {f"{cells.image_size}×{cells.image_size}": len(cells)}, {NOT_KNOWN: len(cells)}
-    with ThreadPoolExecutor() as pool, progress(len(cells), "reading sizes") as bar:
-        found = []
-        for facts in pool.map(_size_and_mode, [Path(root) / name for name in cells.names]):
+        return [(f"{image_size}×{image_size}", NOT_KNOWN)] * len(names)
+    found = []
+    with ThreadPoolExecutor() as pool, progress(len(names), "reading sizes") as bar:
+        for facts in pool.map(_size_and_mode, [Path(root) / name for name in names]):
             found.append(facts)
             bar.update()
-    sizes, modes = (Counter(column).most_common() for column in zip(*found, strict=True))
-    return dict(sizes), dict(modes)
+    return found
 
 
 def _size_and_mode(path: Path) -> tuple[str, str]:

@@ -4,7 +4,7 @@ Everything is kept in pieces under `out/`, each written last and by rename, so t
 was killed goes on from where it was when the same command is run again:
 
     cells.png                                a look at the real cells, first of all
-    split.json                               the digest of the split that everything here belongs to
+    split.json                               the split that everything here belongs to, as a file
     nets/{curator,judge,encoder}/            networks of the evaluation, each trained apart
     generators/<kind>/seed-<s>/              one generator: checkpoints, samples, model
     synthetic/<kind>/seed-<s>/               its accepted cells, funnel.json

@@ -14,6 +14,7 @@ import numpy as np
 from cells import sources
 from cells.balance import quotas
 from cells.split import Split, divide, require_real
+from cells.split_file import write_split
 from classifiers.training import Classifier
 from evaluation.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.findings import inception_encoder
@@ -183,8 +184,7 @@ def claim(study: Study) -> None:
         raise InputError(
             f"{study.run.path}: was begun with other cells than data now holds; choose a new out=."
         )
-    sides = {"train": split.train.counts, "val": split.val.counts, "test": split.test.counts}
-    write_json(known, {"digest": split.digest, **sides})
+    write_split(known, split, study.settings.split)
 
 
 def time_left(study: Study) -> str:

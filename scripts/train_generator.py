@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cells.sources import CREDITS, DataSettings
+from cells.sources import DataSettings, credit_of
 from cells.sources import load as load_cells
 from cells.split import SplitSettings, divide
 from generators import DiffusionSettings, GeneratorSettings, build
@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
     generator = build(settings.generator, train.classes, train.image_size, settings.seed)
     with RunDir(folder, to_dict(settings)) as run:
         generator.fit(train, run)
-        write_model_card(generator, CREDITS[settings.data.kind], run.path / "model")
+        write_model_card(generator, credit_of(settings.data), run.path / "model")
         write_grid(generator, run.path / "model" / "samples" / "grid.png", columns=8)
     print(f"trained on {len(train)} cells; the generator is in {folder / 'model'}")
 
