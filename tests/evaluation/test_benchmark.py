@@ -167,7 +167,7 @@ def test_trials_without_a_model_come_first_and_generators_follow_the_seed() -> N
     [
         ({"rare": None, "data": {**TINY["data"], "counts": {"lobed": 9, "round": 8}}}, "rare="),
         ({"rare": ["blst"]}, "Did you mean 'blast'"),
-        ({"balance": {"to": {"blast": 0}}}, "no class is to get synthetic cells"),
+        ({"balance": {"to": {"blast": 5}}}, "no class is to get synthetic cells"),
         ({"inception": "nowhere.pth"}, "nowhere.pth"),
     ],
 )
