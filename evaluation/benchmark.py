@@ -16,7 +16,6 @@ was killed goes on from where it was when the same command is run again:
 from __future__ import annotations
 
 import io
-import math
 import os
 import platform
 import time
@@ -142,8 +141,7 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
         times = [time.monotonic()]
         generator = fitted(study, kind, seed)
         times.append(time.monotonic())
-        surplus = study.settings.surplus if modelled else 1.0
-        wanted = {c: math.ceil(surplus * n) for c, n in study.shortfall.items()}
+        wanted = study.drawn if modelled else study.shortfall
         kept = synthesize(generator, wanted, seed, kind, study.split.digest)
         funnel: list[dict[str, Any]] = []
         if curator is not None:

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 
 from cells.cellset import CellSet
 from generators import Generator, build
-from generators.synthesize import synthesize
+from generators.synthesize import seconds_per_cell, synthesize
 from runtime.errors import InputError
 from runtime.rundir import RunDir
 from runtime.seeds import seed_of
@@ -54,3 +55,24 @@ def test_unknown_class_and_negative_count_are_refused(generator: Generator) -> N
         synthesize(generator, {"rara": 1}, 7, "g", "d")
     with pytest.raises(InputError, match=r"counts\.rare is -1"):
         synthesize(generator, {"rare": -1}, 7, "g", "d")
+
+
+def test_the_measured_time_of_a_cell_is_that_of_its_drawing(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    clock = iter(float(i) for i in range(100))
+
+    def sample(labels: Any, seeds: Any) -> Any:
+        assert set(labels.tolist()) == {1}, "of the classes that are wanted"
+        drawn.append(len(labels))
+        for _ in range(len(labels) - 1):  # reading the clock itself is a second
+            next(clock)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(generator, "sample", sample)
+    assert seconds_per_cell(generator, {generator.classes[1]: 50, generator.classes[0]: 0}) == 1
+    assert drawn == [2, 2], "cells of a second each: two are enough"
+    monkeypatch.setattr("generators.synthesize.TRIAL_SECONDS", 30.0)
+    seconds_per_cell(generator, {generator.classes[1]: 9})
+    assert drawn[2:] == [2, 9], "no more than there are to draw"

@@ -133,6 +133,27 @@ def test_balance_fills_the_classes_of_a_set(control: Path, script: Script, tmp_p
     assert CellSet.load(out).counts[CLASSES[1]] == 2
 
 
+def test_a_dry_run_prints_the_plan_and_writes_nothing(control: Path, script: Script, tmp_path: Path) -> None:
+    out, cells = tmp_path / "set", control / "cells"
+    words = (f"generator={control}", f"out={out}", f"cells={cells}", "balance.to=all", "dry_run=true")
+    code, said, err = script("synthesize", *words, "balance.max_share=0.4")
+    assert (code, err) == (0, "")
+    rows = {
+        line.split("│")[1].strip(): line.replace("│", " ").split()[1:]
+        for line in said.splitlines()
+        if "│" in line
+    }
+    assert rows[CLASSES[0]] == ["6", "6", "0", "0%"]
+    assert rows[CLASSES[1]] == ["3", "6", "2", "40%", "max_share", "(-1)"]
+    assert rows["all"] == ["9", "2", "18%"]
+    assert "Drawing 2 cells would take less than a second" in said
+    code, said, err = script("synthesize", *words[:2], f"counts.{CLASSES[0]}=4", "dry_run=true")
+    assert (code, err) == (0, "") and "Drawing 4 cells" in said
+    assert not out.exists()
+    assert script("synthesize", *words[:-1], "balance.max_share=0.4")[0] == 0
+    assert CellSet.load(out).counts == {CLASSES[0]: 0, CLASSES[1]: 2}, "as it was planned"
+
+
 def test_set_opens_as_an_image_folder(control: Path, script: Script, tmp_path: Path) -> None:
     words = [f"counts.{name}=2" for name in CLASSES[:2]]
     assert script("synthesize", f"generator={control}", f"out={tmp_path / 'set'}", *words)[0] == 0
@@ -180,6 +201,9 @@ def test_bad_input_is_one_sentence_and_writes_nothing(control: Path, script: Scr
         "'sed'": (here, f"out={out}", "sed=3"),
         "no such folder": (here, f"out={out}", "balance=fill", f"cells={tmp_path / 'nowhere'}"),
         "greater than 0": (here, f"out={out}", "balance=-1", f"cells={control / 'cells'}"),
+        "Did you mean 'fill'": (here, f"out={out}", "balance=fil", f"cells={control / 'cells'}"),
+        "'balance.max_shar'": (here, f"out={out}", "balance.max_shar=0.5", f"cells={control / 'cells'}"),
+        "give 6 or more": (here, f"out={out}", f"balance.to.{CLASSES[0]}=5", f"cells={control / 'cells'}"),
     }
     for message, words in cases.items():
         code, _, err = script("synthesize", *words)
