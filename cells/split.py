@@ -60,12 +60,25 @@ class Split:
         val: Real cells, for choosing.
         test: Real cells, for the final figures.
         digest: 16 hex digits over names, classes, sides and pixels.
+        leaking: Cells of train and val that share an image or group with a later side, as
+            ``leaks=allow`` wanted it.
     """
 
     train: CellSet
     val: CellSet
     test: CellSet
     digest: str
+    leaking: int = 0
+
+    @property
+    def warning(self) -> str:
+        """What must be said beside every figure that is measured on it; empty if nothing leaks."""
+        if not self.leaking:
+            return ""
+        return (
+            "Leaks were allowed (split.leaks=allow). Cells of train or val that share an image or a group "
+            f"with a cell of val or test: {self.leaking}. All figures look better than they are."
+        )
 
 
 def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate] | None = None) -> Split:
@@ -88,13 +101,13 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
     sides = cells.splits.copy()
     if near is None:
         near = near_duplicates(cells) if settings.near_duplicates else ()
-    images = image_clusters(cells, near)
+    images, leaking = image_clusters(cells, near), 0
     if not any(sides):
         require_real(cells, "a set that is still to be split")
         sides = _assign(cells, images, settings.fractions, SIDES, settings.seed)
     else:
         _check_premade(cells)
-        sides = _without_leaks(cells, images, sides, settings.leaks)
+        sides, leaking = _without_leaks(cells, images, sides, settings.leaks)
         if "val" not in sides:
             sides = _carve_val(cells, images, sides, settings)
     parts = [_side(cells, sides, side) for side in SIDES]
@@ -102,7 +115,26 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
         _check_classes(part, side)
     require_real(parts[1], "val")
     require_real(parts[2], "test")
-    return Split(train=parts[0], val=parts[1], test=parts[2], digest=_digest(parts))
+    return Split(train=parts[0], val=parts[1], test=parts[2], digest=_digest(parts), leaking=leaking)
+
+
+def shared_cells(known: CellSet, unseen: CellSet) -> int:
+    """How many of some cells show the image of an unseen one, or are of its patient, slide or field.
+
+    Args:
+        known: Cells that something learned from.
+        unseen: Cells that it is scored on, of the same classes and image size.
+    """
+    both = known + unseen
+    # Where the group is unknown it is the name, and two folders may well use the same names.
+    own = [
+        f"group {group}" if group != name else f"cell {row}"
+        for row, (group, name) in enumerate(zip(both.groups, both.names, strict=True))
+    ]
+    sides = np.array(["train"] * len(known) + ["test"] * len(unseen), dtype=object)
+    by_image = _on_a_later_side(image_clusters(both, near_duplicates(both)), sides)
+    by_group = _on_a_later_side(np.array(own, dtype=object), sides)
+    return int(((by_image >= 0) | (by_group >= 0)).sum())
 
 
 def require_real(cells: CellSet, role: str) -> None:
@@ -238,14 +270,14 @@ def _carve_val(
 
 def _without_leaks(
     cells: CellSet, images: NDArray[np.int64], sides: NDArray[np.object_], leaks: str
-) -> NDArray[np.object_]:
-    """The sides, with "" for cells dropped because a later side has their group or image."""
+) -> tuple[NDArray[np.object_], int]:
+    """The sides, with "" for cells dropped as a later side has their group or image; how many are kept."""
     by_image, by_group = _on_a_later_side(images, sides), _on_a_later_side(cells.groups, sides)
     leaking = (by_image >= 0) | (by_group >= 0)
     if leaks == "allow" or not leaking.any():
-        return sides
+        return sides, int(leaking.sum())
     if leaks == "drop":
-        return np.where(leaking, "", sides)
+        return np.where(leaking, "", sides), 0
     row = int(np.flatnonzero(leaking)[0])
     other = int(by_image[row] if by_image[row] >= 0 else by_group[row])
     raise LeakError(

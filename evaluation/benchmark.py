@@ -85,6 +85,8 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
         write_json(run.path / "results.json", results)
         write_report([(out.name, out, results)], out)
     say(results["conclusion"]["sentence"])
+    if study.split.warning:
+        say(study.split.warning)
     say(f"report: {out / 'report.html'}")
     return results
 

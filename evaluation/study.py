@@ -111,7 +111,7 @@ class Study:
     @property
     def notices(self) -> list[str]:
         """What must be said beside any result of these cells."""
-        notes = list(self.settings.notes)
+        notes = [note for note in (self.split.warning, *self.settings.notes) if note]
         if (self.split.test.origins == "phantom").any():
             notes.insert(
                 0,

@@ -61,6 +61,8 @@ def main(arguments: argparse.Namespace) -> None:
             train_and_score(settings, train, split, run)
         found = read_json(run.path / "scores.json")["test"]
     print(", ".join(f"{name} {found[key]:.3f}" for key, name in METRICS.items()) + " on test cells")
+    if split.warning:
+        print(f"WARNING: {split.warning}")
     print(f"classifier: {out}")
 
 
@@ -121,7 +123,7 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
         for side, cells in (("val", split.val), ("test", split.test))
     }
     found |= {"rare": list(rare), "train_counts": train.counts}
-    found |= {"trained_on": train.digest, "split_digest": split.digest}
+    found |= {"trained_on": train.digest, "split_digest": split.digest, "leaking": split.leaking}
     write_json(run.path / "scores.json", found)
 
 
