@@ -20,6 +20,7 @@ from runtime.errors import InputError, suggest
 from runtime.rundir import read_json, write_json
 
 BATCH = 256
+NUMBERED = re.compile(r"class (\d+)")  # the class of a number that no metadata name
 SIDE = re.compile(rf"(?:^|[/_.-])({'|'.join(sorted(SIDE_OF, key=len, reverse=True))})(?=[/_.-])")
 
 
@@ -47,7 +48,7 @@ def load_parquet(settings: ParquetData) -> Loaded:
         InputError: No file, another layout, a row without image or label; with file and row.
     """
     files = _files(settings.root)
-    digest = hashlib.sha256(json.dumps([settings.image, settings.label]).encode())
+    digest = hashlib.sha256(json.dumps(["parquet 2", settings.image, settings.label]).encode())
     for name, path in files.items():
         digest.update(f"{name} {sha256(path)}".encode())
     folder = cache_folder() / "parquet" / digest.hexdigest()[:32]
@@ -88,7 +89,17 @@ def _extract(files: Mapping[str, Path], into: Path, settings: ParquetData) -> No
         except (pa.ArrowException, OSError, EOFError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: cannot be read as parquet ({reason}); fetch it again.") from None
-    write_json(into / "table.json", {"rows": rows, "classes": classes})
+    write_json(into / "table.json", {"rows": rows, "classes": _ordered(classes, {row[1] for row in rows})})
+
+
+def _ordered(named: Sequence[str], labels: set[str]) -> list[str]:
+    """All classes: those that the metadata name, in their order; numbers by value; others by name."""
+
+    def place(label: str) -> tuple[bool, int, str]:
+        number = NUMBERED.fullmatch(label)
+        return number is None, int(number[1]) if number else 0, label
+
+    return [*named, *sorted(labels - set(named), key=place)]
 
 
 def _rows(file: pq.ParquetFile, path: Path, settings: ParquetData) -> Iterator[dict[str, Any]]:

@@ -213,6 +213,15 @@ def test_parquet_with_words_and_known_columns(tmp_path: Path) -> None:
     assert load(ParquetData(root=path, image_size=12)).digest == cells.digest
 
 
+def test_numbers_without_names_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    parquet(tmp_path / "data" / "a.parquet", [10, 2, 0, 11] * 2)
+    cells = load(ParquetData(root=tmp_path, image_size=12))
+    assert cells.classes == ("class 0", "class 2", "class 10", "class 11")
+    assert [cells.classes[label] for label in cells.labels[:2]] == ["class 10", "class 2"]
+    parquet(tmp_path / "data" / "b.parquet", [1, 0] * 2, ["wbc", "blast"], seed=1)
+    assert load(ParquetData(root=tmp_path, image_size=12)).classes == ("wbc", "blast", *cells.classes)
+
+
 def test_other_parquet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no parquet file"):
         load(ParquetData(root=tmp_path))
