@@ -10,12 +10,12 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cells.archives import make_folder
 from cells.cellset import Loaded
 from cells.download import sha256
 from cells.images import SUFFIXES, cache_folder
 from cells.manifest import COLUMNS, SIDE_OF, assemble, record_of, side_of, without_lone_side
 from cells.trees import FolderData, Found
+from cells.whole import make_whole
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json, write_json
 
@@ -52,7 +52,7 @@ def load_parquet(settings: ParquetData) -> Loaded:
     for name, path in files.items():
         digest.update(f"{name} {sha256(path)}".encode())
     folder = cache_folder() / "parquet" / digest.hexdigest()[:32]
-    make_folder(folder, lambda aside: _extract(files, aside, settings))
+    make_whole(folder, lambda aside: _extract(files, aside, settings))
     table = read_json(folder / "table.json")
     found = [Found(folder / row[0], row[1], row[2], row[3]) for row in table["rows"]]
     here = settings.model_copy(update={"root": folder})
@@ -69,7 +69,7 @@ def _files(root: Path) -> dict[str, Path]:
     return files
 
 
-def _extract(files: Mapping[str, Path], into: Path, settings: ParquetData) -> None:
+def _extract(files: Mapping[str, Path], into: Path, settings: ParquetData) -> Path:
     """Each image as it is to a numbered file, and the table of what is known of them, last."""
     rows: list[tuple[str, str, str, dict[str, Any]]] = []
     classes: list[str] = []
@@ -90,6 +90,7 @@ def _extract(files: Mapping[str, Path], into: Path, settings: ParquetData) -> No
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: cannot be read as parquet ({reason}); fetch it again.") from None
     write_json(into / "table.json", {"rows": rows, "classes": _ordered(classes, {row[1] for row in rows})})
+    return into
 
 
 def _ordered(named: Sequence[str], labels: set[str]) -> list[str]:
