@@ -80,7 +80,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
     train = [row["train"] for row in counts.values()]
     exact, near = _exact_duplicates(cells, sides), _near_duplicates(cells, sides, audited.near)
     both = [*exact, *near]
-    sizes, modes = _files(cells, data)
+    sizes, modes = _files(audited.loaded)
     return {
         "source": data.kind,
         "licence": CREDITS[data.kind].licence,
@@ -149,14 +149,14 @@ def _groups_across(cells: CellSet) -> Iterator[dict[str, Any]]:
             yield {**_entry(cells, cells.splits, "group", list(firsts.values())), "group": str(group)}
 
 
-def _files(cells: CellSet, data: DataSettings) -> tuple[dict[str, int], dict[str, int]]:
+def _files(loaded: Loaded) -> tuple[dict[str, int], dict[str, int]]:
     """How many files have which size and color mode before all preparation, most frequent first."""
-    root = getattr(data, "root", None)
-    if root is None or data.kind == "medmnist":
+    cells = loaded.cells
+    if not loaded.files:
         return {f"{cells.image_size}×{cells.image_size}": len(cells)}, {NOT_KNOWN: len(cells)}
     with ThreadPoolExecutor() as pool, progress(len(cells), "reading sizes") as bar:
         found = []
-        for facts in pool.map(_size_and_mode, [Path(root) / name for name in cells.names]):
+        for facts in pool.map(_size_and_mode, loaded.files):
             found.append(facts)
             bar.update()
     sizes, modes = (Counter(column).most_common() for column in zip(*found, strict=True))
@@ -164,11 +164,10 @@ def _files(cells: CellSet, data: DataSettings) -> tuple[dict[str, int], dict[str
 
 
 def _size_and_mode(path: Path) -> tuple[str, str]:
+    """By the header alone: nothing is decoded."""
     try:
         with Image.open(path) as image:
             return f"{image.width}×{image.height}", image.mode
-    except (FileNotFoundError, NotADirectoryError):  # a prepared set names where the cell came from first
-        return NOT_KNOWN, NOT_KNOWN
     except OSError as error:
         raise InputError(f"{path}: cannot be read any more ({error}).") from None
 

@@ -281,8 +281,11 @@ class Loaded:
         cells: The cells.
         unreadable: Files that should have been cells and could not be decoded, with the reason.
         ignored: Files that were passed over because they are not images (dotfiles, notes), by name.
+        files: The file that each cell was decoded from (of parquet and boxes: its image or crop, in the
+            cache); empty where the cells are not in files of their own.
     """
 
     cells: CellSet
     unreadable: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()

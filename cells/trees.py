@@ -282,7 +282,8 @@ def read_found(
     for i, item in enumerate(found):
         origins[i] = item.record.get("origin", "real")
         provenance[i] = provenance_of(item.record)
-    return Loaded(replace(cells, origins=origins, provenance=provenance), unreadable)
+    cells = replace(cells, origins=origins, provenance=provenance)
+    return Loaded(cells, unreadable, files=tuple(item.path for item in found))
 
 
 def _said(record: dict[str, Any], key: str, otherwise: Callable[[], str]) -> str:

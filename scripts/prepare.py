@@ -15,7 +15,7 @@ from pydantic import Field
 from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
-from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
+from cells.sources import CREDITS, TREE_KINDS, DataSettings, read
 from cells.split import SIDES, LeakError, Split, SplitSettings, divide
 from cells.writing import write_tree
 from runtime.command import run_command, take, take_required, words_parser
@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
-    facts = audit(audited, located(settings.data))
+    facts = audit(audited, settings.data)
     write_text(out / "audit.html", page(facts, audited.loaded.cells))
     write_json(out / "audit.json", facts)  # last: its presence says that all is written
     return facts
