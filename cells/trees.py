@@ -147,7 +147,7 @@ def class_folders(
 
 
 def _saved_order(root: Path, present: list[str]) -> list[str]:
-    """A set that `CellSet.save` wrote keeps its classes in order, those without cells included."""
+    """A set that `write_set` wrote keeps its classes in order, those without cells included."""
     saved = root / CLASSES
     order = read_json(saved) if saved.is_file() else present
     return order if isinstance(order, list) and set(present) <= set(map(str, order)) else present

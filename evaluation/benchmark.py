@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 
 import generators
 from cells.cellset import CellSet
+from cells.reading import read_set
+from cells.writing import write_set
 from classifiers.training import Classifier
 from evaluation.curation import curate
 from evaluation.figures import contact_sheet
@@ -150,11 +152,11 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
             kept, funnel = curate(kept, curator, study.settings.curation, study.copies)
         cells = within(kept, study.shortfall)
         funnel = [*funnel, {"filter": "quota", "in": kept.counts, "out": cells.counts}]
-        cells.save(folder)
+        write_set(cells, folder)
         times.append(time.monotonic())
         seconds = dict(zip(("generator", "synthesis"), np.diff(times).round(2).tolist(), strict=True))
         write_json(folder / "funnel.json", {"funnel": funnel, "seconds": seconds})
-    return {"cells": CellSet.load(folder), **read_json(folder / "funnel.json")}
+    return {"cells": read_set(folder), **read_json(folder / "funnel.json")}
 
 
 def fitted(study: Study, kind: str, seed: int) -> Generator:

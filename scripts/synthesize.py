@@ -27,7 +27,7 @@ from cells.balance import BalancePlan, BalanceSettings, ClassPlan, plan_balance
 from cells.cellset import CellSet
 from cells.sources import FolderData, SplitFolderData
 from cells.sources import load as load_cells
-from cells.writing import is_unfinished
+from cells.writing import is_unfinished, write_set
 from evaluation.dry_run import plan_table, synthesis_time
 from generators import Generator
 from generators import load as load_generator
@@ -83,7 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
         return
     drawn = synthesize(generator, plan.quotas, settings.seed, settings.generator.name, record.split_digest)
     about = about_set(generator, settings.generator, settings.seed)
-    drawn.save(settings.out, about, settings.parquet)
+    write_set(drawn, settings.out, about, settings.parquet)
     print(f"drew {len(drawn)} cells: {settings.out}")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from cells.cellset import CellSet
+from cells.reading import read_set
 from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
@@ -77,7 +78,7 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
     """The training cells, and those of a saved set that was made from these very cells alone."""
     if folder is None:
         return train
-    added = CellSet.load(folder)
+    added = read_set(folder)
     if not added.is_synthetic.all():
         raise InputError(
             f"{folder}: holds cells that are not synthetic; real ones belong into data, where they are split."

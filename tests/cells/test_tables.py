@@ -17,6 +17,7 @@ from cells.manifest import HfFolderData, ManifestData
 from cells.parquet import ParquetData
 from cells.sources import FolderData, load, read
 from cells.split import SplitSettings, divide
+from cells.writing import write_set
 from runtime.errors import InputError
 
 
@@ -73,7 +74,7 @@ def test_a_manifest_is_read(tmp_path: Path, name: str) -> None:
 def test_stack_and_index_outlive_saving(tmp_path: Path) -> None:
     rows = rows_of(images(tmp_path / "i"), stack="s", index=3)
     cells = load(ManifestData(root=manifest(tmp_path / "i", rows), image_size=12))
-    cells.save(tmp_path / "saved")
+    write_set(cells, tmp_path / "saved")
     again = load(FolderData(root=tmp_path / "saved", image_size=12))
     assert all(record == {"stack": "s", "index": 3} for record in again.provenance)
 

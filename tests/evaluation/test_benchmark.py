@@ -10,6 +10,7 @@ from PIL import Image
 
 from cells.cellset import CellSet
 from cells.phantom import phantoms
+from cells.reading import read_set
 from evaluation.benchmark import refuse_seen, run_study, within
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
@@ -115,7 +116,7 @@ def test_strategies_add_what_they_should(study: tuple[Path, dict[str, Any], list
 def test_synthetic_cells_are_kept_with_their_provenance(
     study: tuple[Path, dict[str, Any], list[str]],
 ) -> None:
-    made = CellSet.load(study[0] / "synthetic" / "diffusion" / "seed-0")
+    made = read_set(study[0] / "synthetic" / "diffusion" / "seed-0")
     assert made.counts == {"lobed": 0, "round": 0, "blast": 7} and made.is_synthetic.all()
     assert {p["split_digest"] for p in made.provenance} == {study[1]["cells"]["digest"]}
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from cells.cellset import CellSet
+from cells.reading import read_set
+from cells.writing import write_set
 from generators import Generator, build
 from generators.synthesize import seconds_per_cell, synthesize
 from runtime.errors import InputError
@@ -40,8 +42,8 @@ def test_larger_quota_begins_with_the_smaller_one(generator: Generator) -> None:
 
 def test_record_survives_the_disk(generator: Generator, tmp_path: Path) -> None:
     made = synthesize(generator, {"rare": 2, "dark": 1}, 7, "g", "d")
-    made.save(tmp_path)
-    found = CellSet.load(tmp_path)
+    write_set(made, tmp_path)
+    found = read_set(tmp_path)
     assert list(found.provenance) == list(made.provenance)
     assert np.array_equal(found.pixels, made.pixels)
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
+from cells.writing import write_set
 from evaluation.folders import image_size, read_folder
 from evaluation.suite import EvaluateSettings, evaluate_sets
 from runtime.command import run_command
@@ -206,7 +207,7 @@ def test_split_folders_and_saved_sets_are_read(tmp_path: Path) -> None:
     assert cells.counts == dict.fromkeys(sorted(CLASSES[:3]), 5)
     assert sorted(set(cells.splits)) == ["train", "val"]
     made = CellSet.from_arrays(cells.pixels, cells.labels, cells.classes, origin="synthetic")
-    made.save(tmp_path / "saved")
+    write_set(made, tmp_path / "saved")
     again = read_folder(tmp_path / "saved", 20)
     assert again.is_synthetic.all() and again.image_size == 20
     assert image_size(tmp_path / "both") == 24

@@ -11,7 +11,9 @@ from torchvision.datasets import ImageFolder
 
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
+from cells.reading import read_set
 from cells.sources import Credit
+from cells.writing import write_set
 from generators import build, load
 from generators.card import about_set, write_model_card
 from generators.resample import RepeatSettings
@@ -61,7 +63,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = phantoms({CLASSES[0]: 6, CLASSES[1]: 3}, 16, 0, split="train")
     cells = cells.subset(cells.labels < 2)
     cells = CellSet.from_arrays(cells.pixels, cells.labels, CLASSES[:2], splits="train")
-    cells.save(folder / "cells")
+    write_set(cells, folder / "cells")
     build(RepeatSettings(), cells.classes, 16, 1).fit(cells, RunDir(folder))
     return folder
 
@@ -91,7 +93,7 @@ def test_train_then_synthesize_then_open(kind: str, script: Script, tmp_path: Pa
         "synthesize", f"generator={model}", f"out={tmp_path / 'set'}", "counts.round=3", "seed=9"
     )
     assert (code, err) == (0, "")
-    drawn = CellSet.load(tmp_path / "set")
+    drawn = read_set(tmp_path / "set")
     assert drawn.counts == {"round": 3, "lobed": 0} or drawn.counts == {"lobed": 0, "round": 3}
     again = remake(load(model), drawn.provenance[1], "round")
     assert np.mean(np.abs(again.astype(int) - drawn.pixels[1]) <= 1) >= 0.999
@@ -119,18 +121,18 @@ def test_same_command_again_returns_at_once_and_a_changed_one_is_refused(
 def test_balance_fills_the_classes_of_a_set(control: Path, script: Script, tmp_path: Path) -> None:
     for source in (control / "cells", tmp_path / "tree"):
         if source.name == "tree":
-            CellSet.load(control / "cells").save(source / "train")
-            CellSet.load(control / "cells").save(source / "test")
+            write_set(read_set(control / "cells"), source / "train")
+            write_set(read_set(control / "cells"), source / "test")
         out = tmp_path / f"set-{source.name}"
         code, _, err = script(
             "synthesize", f"generator={control}", f"out={out}", "balance=fill", f"cells={source}"
         )
         assert (code, err) == (0, "")
-        assert CellSet.load(out).counts == {CLASSES[0]: 0, CLASSES[1]: 3}
+        assert read_set(out).counts == {CLASSES[0]: 0, CLASSES[1]: 3}
     out = tmp_path / "ratio"
     words = (f"generator={control}", f"out={out}", "balance=0.8", f"cells={control / 'cells'}")
     assert script("synthesize", *words)[0] == 0
-    assert CellSet.load(out).counts[CLASSES[1]] == 2
+    assert read_set(out).counts[CLASSES[1]] == 2
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(control: Path, script: Script, tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(control: Path, script: Scr
     assert (code, err) == (0, "") and "Drawing 4 cells" in said
     assert not out.exists()
     assert script("synthesize", *words[:-1], "balance.max_share=0.4")[0] == 0
-    assert CellSet.load(out).counts == {CLASSES[0]: 0, CLASSES[1]: 2}, "as it was planned"
+    assert read_set(out).counts == {CLASSES[0]: 0, CLASSES[1]: 2}, "as it was planned"
 
 
 def test_set_opens_as_an_image_folder(control: Path, script: Script, tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_an_interrupted_synthesis_begins_anew(control: Path, script: Script, tmp
     (out / CLASSES[0]).mkdir(parents=True)
     (out / ".unfinished").touch()
     assert script("synthesize", *words)[0] == 0
-    assert CellSet.load(out).counts[CLASSES[0]] == 3
+    assert read_set(out).counts[CLASSES[0]] == 3
     assert (out / "cells.parquet").is_file()
     assert "- Seed of this synthesis: 4" in (out / "README.md").read_text()
     code, _, err = script("synthesize", *words)
