@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cells.cellset import CellSet, Loaded
-from cells.cross_site import SITES, names_of
 from cells.duplicates import NearDuplicate
 from cells.leaks import SIDES
 from cells.long_tail import TRIMMED
-from cells.sources import CrossSiteData, DataSettings, credit_of
+from cells.sources import DataSettings, credit_of
 from cells.split import Split
 from runtime.errors import InputError
 from runtime.progress import progress
@@ -91,7 +90,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
     train = [row["train"] for row in counts.values()]
     exact, near = _exact_duplicates(cells, sides), _near_duplicates(cells, sides, audited.near)
     both = [*exact, *near]
-    sizes, modes = _files(list(cells.names), cells.image_size, data)
+    sizes, modes = _files(audited.loaded)
     credit = credit_of(data)
     return {
         "source": data.kind,
@@ -175,37 +174,25 @@ def _long_tail(split: Split | None) -> dict[str, dict[str, int]] | None:
     }
 
 
-def _files(
-    names: Sequence[str], image_size: int, data: DataSettings
-) -> tuple[dict[str, int], dict[str, int]]:
+def _files(loaded: Loaded) -> tuple[dict[str, int], dict[str, int]]:
     """How many files have which size and color mode before all preparation, most frequent first."""
-    facts = _sizes_and_modes(names, image_size, data)
-    sizes, modes = (Counter(column).most_common() for column in zip(*facts, strict=True))
+    cells = loaded.cells
+    if not loaded.files:
+        return {f"{cells.image_size}×{cells.image_size}": len(cells)}, {NOT_KNOWN: len(cells)}
+    with ThreadPoolExecutor() as pool, progress(len(cells), "reading sizes") as bar:
+        found = []
+        for facts in pool.map(_size_and_mode, loaded.files):
+            found.append(facts)
+            bar.update()
+    sizes, modes = (Counter(column).most_common() for column in zip(*found, strict=True))
     return dict(sizes), dict(modes)
 
 
-def _sizes_and_modes(names: Sequence[str], image_size: int, data: DataSettings) -> list[tuple[str, str]]:
-    if isinstance(data, CrossSiteData):
-        sites = zip(SITES, (data.train, data.test), strict=True)
-        of_sites = [_sizes_and_modes(names_of(names, site), image_size, source) for site, source in sites]
-        return of_sites[0] + of_sites[1]
-    root = getattr(data, "root", None)
-    if root is None or data.kind == "medmnist":
-        return [(f"{image_size}×{image_size}", NOT_KNOWN)] * len(names)
-    found = []
-    with ThreadPoolExecutor() as pool, progress(len(names), "reading sizes") as bar:
-        for facts in pool.map(_size_and_mode, [Path(root) / name for name in names]):
-            found.append(facts)
-            bar.update()
-    return found
-
-
 def _size_and_mode(path: Path) -> tuple[str, str]:
+    """By the header alone: nothing is decoded."""
     try:
         with Image.open(path) as image:
             return f"{image.width}×{image.height}", image.mode
-    except (FileNotFoundError, NotADirectoryError):  # a prepared set names where the cell came from first
-        return NOT_KNOWN, NOT_KNOWN
     except OSError as error:
         raise InputError(f"{path}: cannot be read any more ({error}).") from None
 

@@ -6,12 +6,11 @@ import html
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-if TYPE_CHECKING:
-    from cells.cellset import CellSet
+from cells.cellset import CellSet
 
 UNKNOWN = "not known"
 # Hugging Face's word for a licence, and SPDX's.

@@ -1,7 +1,8 @@
 """Two sources as one split: train on the cells of one site, test on those of another."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +39,12 @@ def joined(train: Loaded, test: Loaded, classes: Mapping[str, str | None], *, dr
     shared = tuple(name for name in train.cells.classes if name in counterpart.values())
     _check_shared(train.cells.classes, shared, drop_unmatched)
     parts = [
-        _part(train.cells, {name: name for name in shared}, shared, "train"),
-        _part(test.cells, counterpart, shared, "test"),
+        _part(train, {name: name for name in shared}, shared, "train"),
+        _part(test, counterpart, shared, "test"),
     ]
+    files = [kept for _, kept in parts]
     return Loaded(
-        parts[0] + parts[1],
+        parts[0][0] + parts[1][0],
         {
             f"{site}/{name}": reason
             for site, loaded in zip(SITES, (train, test), strict=True)
@@ -53,17 +55,8 @@ def joined(train: Loaded, test: Loaded, classes: Mapping[str, str | None], *, dr
             for site, loaded in zip(SITES, (train, test), strict=True)
             for name in loaded.ignored
         ),
+        files[0] + files[1] if all(files) else (),
     )
-
-
-def names_of(names: Iterable[str], site: str) -> list[str]:
-    """The names that cells of a site have there.
-
-    Args:
-        names: Of cells that `joined` returned.
-        site: ``train`` or ``test``.
-    """
-    return [name.removeprefix(f"{site}/") for name in names if name.startswith(f"{site}/")]
 
 
 def _counterparts(
@@ -97,12 +90,16 @@ def _check_shared(train: Sequence[str], shared: Sequence[str], drop_unmatched: b
         raise InputError(f"data: the two sites share {len(shared)} class(es); name more in data.classes.")
 
 
-def _part(cells: CellSet, target: Mapping[str, str], shared: tuple[str, ...], site: str) -> CellSet:
-    """The cells of a site in shared classes, relabelled and marked."""
-    kept = cells.subset(np.array([cells.classes[label] in target for label in cells.labels], dtype=bool))
+def _part(
+    loaded: Loaded, target: Mapping[str, str], shared: tuple[str, ...], site: str
+) -> tuple[CellSet, tuple[Path, ...]]:
+    """The cells of a site in shared classes, relabelled and marked, and their files."""
+    cells = loaded.cells
+    rows = np.flatnonzero([cells.classes[label] in target for label in cells.labels])
+    kept = cells.subset(rows)
     labels = [shared.index(target[kept.classes[label]]) for label in kept.labels]
     sides = np.full(len(kept), site, dtype=object)
-    return replace(
+    marked = replace(
         kept,
         classes=shared,
         labels=np.array(labels, dtype=np.int64),
@@ -110,6 +107,7 @@ def _part(cells: CellSet, target: Mapping[str, str], shared: tuple[str, ...], si
         groups=_prefixed(kept.groups, site),
         splits=sides,
     )
+    return marked, tuple(loaded.files[row] for row in rows) if loaded.files else ()
 
 
 def _prefixed(column: NDArray[np.object_], site: str) -> NDArray[np.object_]:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cells.cellset import CellSet
+from cells.duplicates import near_duplicates
+from cells.partition import image_clusters
 from runtime.errors import InputError
 
 SIDES = ("train", "val", "test")
@@ -36,7 +38,7 @@ def without_leaks(
     Raises:
         LeakError: If there is a leak and `leaks` says refuse; the first cell is named.
     """
-    by_image, by_group = _on_a_later_side(images, sides), _on_a_later_side(cells.groups, sides)
+    by_image, by_group = _leaks(cells.groups, images, sides)
     leaking = (by_image >= 0) | (by_group >= 0)
     if leaks == "allow" or not leaking.any():
         return sides
@@ -48,6 +50,38 @@ def without_leaks(
         f"{cells.names[row]}: {_shared(cells, by_image[row], row, other)} is in {sides[row]} and in "
         f"{sides[other]} ({int(leaking.sum())} such cells); {remedy}."
     )
+
+
+def count_leaking(cells: CellSet, images: NDArray[np.int64], sides: NDArray[np.object_]) -> int:
+    """How many cells share their image or group with a later side; see `without_leaks`."""
+    by_image, by_group = _leaks(cells.groups, images, sides)
+    return int(((by_image >= 0) | (by_group >= 0)).sum())
+
+
+def shared_cells(known: CellSet, unseen: CellSet) -> int:
+    """How many of some cells show the image of an unseen one, or are of its patient, slide or field.
+
+    Args:
+        known: Cells that something learned from.
+        unseen: Cells that it is scored on, of the same classes and image size.
+    """
+    both = known + unseen
+    # Where the group is unknown it is the name, and two folders may well use the same names.
+    own = [
+        f"group {group}" if group != name else f"cell {row}"
+        for row, (group, name) in enumerate(zip(both.groups, both.names, strict=True))
+    ]
+    sides = np.array(["train"] * len(known) + ["test"] * len(unseen), dtype=object)
+    images = image_clusters(both, near_duplicates(both))
+    by_image, by_group = _leaks(np.array(own, dtype=object), images, sides)
+    return int(((by_image >= 0) | (by_group >= 0)).sum())
+
+
+def _leaks(
+    groups: NDArray[np.object_], images: NDArray[np.int64], sides: NDArray[np.object_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each row one on a later side with its image, and one with its group, or -1; shapes (n,)."""
+    return _on_a_later_side(images, sides), _on_a_later_side(groups, sides)
 
 
 def _on_a_later_side(keys: NDArray[Any], sides: NDArray[np.object_]) -> NDArray[np.int64]:

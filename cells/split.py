@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from cells.cellset import CellSet
 from cells.duplicates import NearDuplicate, near_duplicates
 from cells.folds import fold_of_cells
-from cells.leaks import SIDES, without_leaks
+from cells.leaks import SIDES, count_leaking, without_leaks
 from cells.leaks import LeakError as LeakError
 from cells.long_tail import LongTailSettings, long_tailed
 from cells.partition import divided, image_clusters
@@ -100,6 +100,8 @@ class Split:
         test: Real cells, for the final figures.
         digest: 16 hex digits over names, classes, sides and pixels.
         dropped: Cells of the source that are on no side.
+        leaking: Cells of train and val that share an image or group with a later side, as
+            ``leaks=allow`` wanted it.
     """
 
     train: CellSet
@@ -107,6 +109,17 @@ class Split:
     test: CellSet
     digest: str
     dropped: tuple[Dropped, ...] = ()
+    leaking: int = 0
+
+    @property
+    def warning(self) -> str:
+        """What must be said beside every figure that is measured on it; empty if nothing leaks."""
+        if not self.leaking:
+            return ""
+        return (
+            "Leaks were allowed (split.leaks=allow). Cells of train or val that share an image or a group "
+            f"with a cell of val or test: {self.leaking}. All figures look better than they are."
+        )
 
 
 def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate] | None = None) -> Split:
@@ -140,7 +153,7 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
     if settings.long_tail is not None:
         _check_classes(cells, sides)
         sides = long_tailed(cells, sides, settings.long_tail)
-    return _split(cells, sides)
+    return _split(cells, images, sides)
 
 
 def folds(
@@ -191,7 +204,7 @@ def _as_in_file(cells: CellSet, images: NDArray[np.int64], path: Path, leaks: st
     sides = sides_of(record, cells, path)
     remedy = f"{path} was made with leaks, which split.leaks=allow accepts, or with another search for them"
     without_leaks(cells, images, sides, "allow" if leaks == "allow" else "refuse", remedy)
-    split = _split(cells, sides)
+    split = _split(cells, images, sides)
     check_digest(record, split.digest, path)
     return split
 
@@ -246,7 +259,7 @@ def _check_premade(cells: CellSet) -> None:
             )
 
 
-def _split(cells: CellSet, sides: Sides) -> Split:
+def _split(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> Split:
     """The cells on their sides, if every class is on each and only real ones are in val and test."""
     _check_classes(cells, sides)
     train, val, test = (_side(cells, sides, side) for side in SIDES)
@@ -256,7 +269,8 @@ def _split(cells: CellSet, sides: Sides) -> Split:
         Dropped(str(cells.names[row]), cells.classes[cells.labels[row]], cells.digests[row], sides[row])
         for row in np.flatnonzero(~np.isin(sides.astype(str), SIDES))
     )
-    return Split(train, val, test, _digest([train, val, test]), dropped)
+    leaking = count_leaking(cells, images, sides)
+    return Split(train, val, test, _digest([train, val, test]), dropped, leaking)
 
 
 def _check_classes(cells: CellSet, sides: Sides) -> None:

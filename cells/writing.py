@@ -6,22 +6,19 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from cells.card import About, card
+from cells.cellset import CellSet
 from cells.croissant import croissant
 from cells.names import check_class_names
 from cells.parquet_writer import write_parquet
 from cells.records import record_of, to_line
 from runtime.errors import InputError
 from runtime.rundir import read_json, write_json, write_text
-
-if TYPE_CHECKING:
-    from cells.cellset import CellSet
 
 MARK = ".unfinished"
 TABLE, CLASSES, FACTS, PARQUET = "metadata.jsonl", "classes.json", "set.json", "cells.parquet"
@@ -41,12 +38,17 @@ XMP = (
 
 
 def write_set(cells: CellSet, root: Path, about: About | None = None, parquet: bool = False) -> None:
-    """Write a set into a folder; what an earlier or interrupted writing left there is replaced.
+    """Write ``root/<class>/<number>.png``, ``root/metadata.jsonl`` and what describes them.
+
+    torchvision's ``ImageFolder`` and Hugging Face's ``imagefolder`` open the result as it is.
+    Synthetic PNGs carry the XMP DigitalSourceType ``trainedAlgorithmicMedia``. Beside them lie
+    a card, Croissant metadata and checksums. `cells.reading.read_set` reads it back.
 
     Args:
         cells: The set.
-        root: The folder; files in it that are not of a set stay as they are.
-        about: For the card.
+        root: The folder; an earlier set in it, or what an interrupted writing left, is replaced.
+            Files that are not of a set stay as they are.
+        about: What the card says beyond the table: licence, citation, notes.
         parquet: Also write ``cells.parquet``.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cells import sources
-from cells.balance import quotas
+from cells.balance import BalancePlan, plan_balance
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
 from classifiers.training import Classifier
@@ -23,6 +24,7 @@ from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
 from runtime.config import to_dict
 from runtime.errors import InputError
+from runtime.progress import duration
 from runtime.rundir import RunDir, read_json, write_json
 from runtime.seeds import seed_of
 
@@ -67,15 +69,25 @@ class Study:
         return tuple(rare)
 
     @cached_property
+    def plan(self) -> BalancePlan:
+        """What each class has and is to get."""
+        return plan_balance(self.split.train, self.settings.balance)
+
+    @cached_property
     def shortfall(self) -> dict[str, int]:
         """How many synthetic cells each class is to get."""
-        missing = quotas(self.split.train, self.settings.balance)
+        missing = self.plan.quotas
         if not missing and any(STRATEGIES[s].generator for s in self.settings.strategies):
             raise InputError(
-                f"balance.to={self.settings.balance.to}: no class is to get synthetic cells; "
-                "use 'fill', a larger ratio, or counts per class."
+                f"balance.to={self.settings.balance.to}: no class is to get synthetic cells; use 'fill', "
+                "a larger ratio, more cells per class, or a looser cap."
             )
         return missing
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """Cells that a generative model draws per class: the shortfall and what curation may reject."""
+        return {name: math.ceil(self.settings.surplus * n) for name, n in self.shortfall.items()}
 
     @cached_property
     def copies(self) -> CopyDetector:
@@ -100,7 +112,7 @@ class Study:
     @property
     def notices(self) -> list[str]:
         """What must be said beside any result of these cells."""
-        notes = list(self.settings.notes)
+        notes = [note for note in (self.split.warning, *self.settings.notes) if note]
         if (self.split.test.origins == "phantom").any():
             notes.insert(
                 0,
@@ -200,8 +212,7 @@ def time_left(study: Study) -> str:
         spent = [sum(read_json(f)["seconds"].values()) for f in files if f.exists()]
         seconds += (len(files) - len(spent)) * (float(np.mean(spent)) if spent else 0.0)
         unknown += [] if spent else [kind]
-    words = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
-    return f"about {words} left" + (f" and the training of {' and '.join(unknown)}" if unknown else "")
+    return f"{duration(seconds)} left" + (f" and the training of {' and '.join(unknown)}" if unknown else "")
 
 
 def finished(study: Study) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
 from cells.leaks import SIDES, LeakError
-from cells.sources import CREDITS, TREE_KINDS, DataSettings, credit_of, located, read
+from cells.sources import CREDITS, TREE_KINDS, DataSettings, credit_of, read
 from cells.split import Split, SplitSettings, divide
 from cells.split_file import write_split
 from cells.writing import write_tree
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
-    facts = audit(audited, located(settings.data))
+    facts = audit(audited, settings.data)
     write_text(out / "audit.html", page(facts, audited.loaded.cells))
     write_json(out / "audit.json", facts)  # last: its presence says that all is written
     return facts

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from cells.cellset import CellSet
+from cells.reading import read_set
 from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
@@ -61,6 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
             train_and_score(settings, train, split, run)
         found = read_json(run.path / "scores.json")["test"]
     print(", ".join(f"{name} {found[key]:.3f}" for key, name in METRICS.items()) + " on test cells")
+    if split.warning:
+        print(f"WARNING: {split.warning}")
     print(f"classifier: {out}")
 
 
@@ -75,7 +78,7 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
     """The training cells, and those of a saved set that was made from these very cells alone."""
     if folder is None:
         return train
-    added = CellSet.load(folder)
+    added = read_set(folder)
     if not added.is_synthetic.all():
         raise InputError(
             f"{folder}: holds cells that are not synthetic; real ones belong into data, where they are split."
@@ -121,7 +124,7 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
         for side, cells in (("val", split.val), ("test", split.test))
     }
     found |= {"rare": list(rare), "train_counts": train.counts}
-    found |= {"trained_on": train.digest, "split_digest": split.digest}
+    found |= {"trained_on": train.digest, "split_digest": split.digest, "leaking": split.leaking}
     write_json(run.path / "scores.json", found)
 
 

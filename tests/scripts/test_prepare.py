@@ -1,5 +1,8 @@
 import json
 import runpy
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from torchvision.datasets import ImageFolder
 
 from cells.sources import SplitFolderData, load
 from cells.split import SplitSettings, divide
+from runtime.errors import InputError
 
 Prepare = Callable[..., tuple[int, str, str]]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare.py"
@@ -134,6 +138,75 @@ def test_an_interrupted_run_is_finished(prepare: Prepare, tree: Path, tmp_path: 
     assert prepare(*words)[0] == 0
     assert (out / "audit.json").read_text() == facts
     assert (out / "val" / "metadata.jsonl").is_file()
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """The files of a prepared folder but for the lock."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+# Runs the script named first; the ninth image is written by half, then the process is killed.
+KILLED = """
+import os, runpy, signal, sys
+from cells import writing
+
+def by_half(image, path, *, synthetic):
+    by_half.calls += 1
+    whole(image, path, synthetic=synthetic)
+    if by_half.calls == 9:
+        path.write_bytes(path.read_bytes()[:60])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+by_half.calls, whole, writing._write_png = 0, writing._write_png, by_half
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_killed_in_the_midst_of_writing_it_ends_as_if_it_had_not_been(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    words = ["source=folder", f"root={tree}", "image_size=16", "parquet=true"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLED, str(SCRIPT), *words, f"out={killed}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert len(list(killed.rglob("*.png"))) == 9 and not (killed / "audit.json").exists()
+    with pytest.raises(InputError, match="was not written to its end; run the command that wrote it again"):
+        load(SplitFolderData(root=killed, image_size=16))
+
+    code, said, err = prepare(*words, f"out={killed}")
+    assert code == 0, err
+    assert "20 cells" in said
+    assert prepare(*words, f"out={whole}")[0] == 0
+    assert contents(killed) == contents(whole)
+
+
+def test_parquet_is_written_on_request_and_read_back(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    words = ["source=folder", f"root={tree}", "image_size=16"]
+    assert prepare(*words, f"out={tmp_path / 'plain'}")[0] == 0
+    assert not list((tmp_path / "plain").rglob("*.parquet"))
+    out = tmp_path / "out"
+    assert prepare(*words, f"out={out}", "parquet=true")[0] == 0
+    assert len(list(out.rglob("cells.parquet"))) == 3
+    (tmp_path / "files").mkdir()
+    for side in ("train", "val", "test"):
+        (tmp_path / "files" / f"{side}.parquet").write_bytes((out / side / "cells.parquet").read_bytes())
+    again = tmp_path / "again"
+    source = [f"root={tmp_path / 'files'}", "source=parquet", "image_size=16"]
+    code, _, err = prepare(*source, f"out={again}")
+    assert code == 0, err
+    facts, before = (json.loads((path / "audit.json").read_text()) for path in (again, out))
+    assert facts["counts"] == before["counts"]
+    one, other = (load(SplitFolderData(root=path, image_size=16)) for path in (again, out))
+    assert one.digest == other.digest and list(one.splits) == list(other.splits)
+    assert facts["source_sizes"] == {"16×16": 20}
+    code, _, err = prepare(*words, f"out={tmp_path / 'x'}", "parquet=perhaps")
+    assert code == 2 and "parquet" in err and not (tmp_path / "x").exists()
 
 
 def test_foreign_files_are_not_overwritten(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
