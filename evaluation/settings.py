@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from cells.balance import BalanceSettings
-from cells.preprocessing import Steps
 from cells.sources import DataSettings
 from cells.split import SplitSettings
+from cells.steps import Steps
 from classifiers.training import ClassifierSettings
 from evaluation.curation import CurationSettings
 from evaluation.encoders import DomainSettings, EncoderSettings

@@ -15,9 +15,10 @@ from pydantic import Field
 from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
-from cells.preprocessing import Steps, preprocessed
+from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
 from cells.split import SIDES, LeakError, Split, SplitSettings, divide
+from cells.steps import Steps
 from cells.writing import write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict

@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import Field
 
 from cells.cellset import CellSet
-from cells.preprocessing import Steps, preprocessed
+from cells.preprocessing import preprocessed
 from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
+from cells.steps import Steps
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import METRICS, scores
 from runtime.command import run_command, split_arguments, take_required, words_parser

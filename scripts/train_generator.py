@@ -14,10 +14,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cells.preprocessing import Steps, preprocessed
+from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, DataSettings
 from cells.sources import load as load_cells
 from cells.split import SplitSettings, divide
+from cells.steps import Steps
 from generators import DiffusionSettings, GeneratorSettings, build
 from generators.card import write_model_card
 from generators.training import write_grid

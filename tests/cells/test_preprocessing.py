@@ -9,23 +9,17 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from cells.cellset import UNPROCESSED, CellSet
-from cells.preprocessing import (
-    FILE,
-    Denoise,
-    Gamma,
-    Preprocessing,
-    StainNormalization,
-    Steps,
-    Unsharp,
-    preprocessed,
-)
+from cells.preprocessing import FILE, Preprocessing, preprocessed
 from cells.sources import MedmnistData, PhantomData, load
 from cells.split import Split, SplitSettings, divide
 from cells.stain import lab_statistics, light_of, optical_density, stains_of
+from cells.steps import CropToCell, Denoise, Gamma, Mask, StainNormalization, Steps, Unsharp
 from runtime.errors import InputError
 
 ALL: Steps = TypeAdapter(Steps).validate_python(
     [
+        {"kind": "crop_to_cell"},
+        {"kind": "mask"},
         {"kind": "stain_normalization"},
         {"kind": "stain_normalization", "method": "macenko"},
         {"kind": "clahe"},
@@ -184,7 +178,7 @@ def test_xrays_are_refused_for_stains_and_taken_by_the_rest(shared: Path) -> Non
     cells = cells.subset(np.arange(0, len(cells), 200))
     with pytest.raises(InputError, match="X-rays"):
         Preprocessing.fit((StainNormalization(),), cells)
-    made = Preprocessing.fit((*ALL[2:], Denoise(method="nl_means")), cells).apply(cells.pixels)
+    made = Preprocessing.fit((*ALL[4:], Denoise(method="nl_means")), cells).apply(cells.pixels)
     assert (made == made[..., :1]).all()
 
 
@@ -201,3 +195,35 @@ def test_xrays_are_refused_for_stains_and_taken_by_the_rest(shared: Path) -> Non
 def test_wrong_steps_are_refused(steps: list[dict[str, Any]]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Steps).validate_python(steps)
+
+
+def test_the_crop_fills_the_image_with_the_cell(split: Split) -> None:
+    cells = split.test
+    made = Preprocessing.fit((CropToCell(),), split.train).cells(cells)
+    before, after = ((side.pixels.mean(axis=3) < 150).mean(axis=(1, 2)) for side in (cells, made))
+    assert np.median(after / before) > 1.2
+    assert made.image_size == cells.image_size
+
+
+def test_the_mask_paints_over_all_but_the_cell(split: Split) -> None:
+    cells, color = split.test, (1, 254, 3)
+    shares = []
+    for what in ("cell", "nucleus"):
+        step = Mask.model_validate({"what": what, "background": color})
+        made = Preprocessing.fit((step,), split.train).apply(cells.pixels)
+        painted = (made == np.array(color)).all(axis=3)
+        assert np.array_equal(made[~painted], cells.pixels[~painted])
+        shares.append(painted.mean(axis=(1, 2)))
+    assert (shares[1] >= shares[0]).all() and 0.1 < np.median(shares[0]) < np.median(shares[1]) < 0.99
+    blank = np.full((1, 48, 48, 3), 240, np.uint8)
+    assert np.array_equal(Mask().apply(blank[0], {}), blank[0])
+
+
+@pytest.mark.parametrize("step", [CropToCell(), Mask()], ids=["crop", "mask"])
+def test_masks_are_refused_for_xrays_and_said_where_they_fail(split: Split, step: Any) -> None:
+    with pytest.raises(InputError, match=f"{step.kind} needs stained cells"):
+        step.fit(split.train.with_modality("xray"))
+    assert step.fit(split.train)[1] == []
+    pixels = split.train.pixels.copy()
+    pixels[: len(pixels) // 4] = (240, 230, 220)
+    assert "finds no cell in 24%" in step.fit(replace(split.train, pixels=pixels))[1][0]
