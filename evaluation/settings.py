@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from cells.balance import BalanceSettings
 from cells.sources import DataSettings
@@ -21,6 +21,12 @@ from runtime.config import Settings
 from runtime.errors import suggest
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+Preprocess = Annotated[
+    Annotated[Steps, Tag("list")] | Annotated[dict[FolderName, Steps], Tag("names")],
+    Discriminator(lambda value: "names" if isinstance(value, dict) else "list"),
+]
 
 
 class GeneratorsSettings(Settings):
@@ -57,7 +63,7 @@ class StudySettings(Settings):
 
     data: DataSettings
     split: SplitSettings = SplitSettings()
-    preprocess: Steps | dict[FolderName, Steps] = ()
+    preprocess: Preprocess = ()
     balance: BalanceSettings = BalanceSettings()
     rare: tuple[str, ...] | None = None
     strategies: tuple[str, ...] = tuple(STRATEGIES)
