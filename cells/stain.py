@@ -7,7 +7,7 @@ spread of each channel of CIELAB. Both map an image's own model to one learned f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ SMALLEST_ANGLE = 8.0
 SMALLEST_SHARE = 0.985
 LARGEST_BLACK = 0.02
 DARKEST_LIGHT = 100.0
+LARGEST_TURN = 20.0  # degrees between an image's stain and the one that it is taken for
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,20 @@ def amounts_of(density: Floats, vectors: Floats) -> Floats:
     return np.asarray(np.clip(density @ np.linalg.pinv(vectors), 0, None))
 
 
+def matched(own: Stains, target: Stains) -> Stains:
+    """The stains in the order in which they are most like the target's."""
+    likeness = own.vectors @ target.vectors.T  # cosines, (2, 2)
+    if np.trace(likeness) >= np.trace(likeness[::-1]):
+        return own
+    return replace(own, vectors=own.vectors[::-1], amounts=own.amounts[::-1])
+
+
+def turn(own: Stains, target: Stains) -> float:
+    """The larger of the angles between two matched pairs of stains, in degrees."""
+    cosines = (own.vectors * target.vectors).sum(axis=1)
+    return float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
+
+
 def restain(image: NDArray[np.uint8], target: Stains) -> NDArray[np.uint8] | None:
     """An image in another's stains and light.
 
@@ -139,12 +154,16 @@ def restain(image: NDArray[np.uint8], target: Stains) -> NDArray[np.uint8] | Non
         target: The stains that it gets, their full amounts, and the light.
 
     Returns:
-        uint8, shape (h, w, 3); None where two stains do not describe the image.
+        uint8, shape (h, w, 3); None where two stains do not describe the image, or are others than the
+        target's: to take pink granules for red cells would paint them in another color.
     """
     light = light_of(image)
     density = optical_density(image, light).reshape(-1, 3)
     own = stains_of(density, light)
     if own is None or not own.suit:
+        return None
+    own = matched(own, target)
+    if turn(own, target) > LARGEST_TURN:
         return None
     scale = target.amounts / np.maximum(own.amounts, 1e-6)
     scale = np.clip(scale, 1 / LARGEST_SCALE, LARGEST_SCALE)

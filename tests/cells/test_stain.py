@@ -1,5 +1,6 @@
 """Stain models: known stains are found, and what has none is told apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,19 @@ from skimage.color import rgb2lab
 
 from cells.phantom import phantoms
 from cells.stain import (
+    LARGEST_TURN,
     Stains,
     amounts_of,
     is_gray,
     lab_statistics,
     light_of,
+    matched,
     optical_density,
     recolor,
     restain,
     stains_of,
     to_levels,
+    turn,
 )
 
 AZURE, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
@@ -41,10 +45,14 @@ def stained(
 
 
 def fitted(image: NDArray[np.uint8]) -> Stains:
-    light = light_of(image)
-    found = stains_of(optical_density(image, light).reshape(-1, 3), light)
+    found = stains(image)
     assert found is not None
     return found
+
+
+def stains(image: NDArray[np.uint8]) -> Stains | None:
+    light = light_of(image)
+    return stains_of(optical_density(image, light).reshape(-1, 3), light)
 
 
 def degrees(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -160,6 +168,24 @@ def test_real_images_suit_the_model_where_they_are_stained(
     shared: Path, folder: str, least: float, most: float
 ) -> None:
     images = _some("*/*.*", shared / "data" / folder, 96)
-    target = fitted(stained())
-    share = np.mean([restain(image, target) is not None for image in images])
+    share = np.mean([own is not None and own.suit for own in map(stains, images)])
     assert least <= share <= most
+
+
+def test_a_stain_is_taken_for_the_one_it_is_most_like() -> None:
+    target = fitted(stained())
+    swapped = replace(target, vectors=target.vectors[::-1], amounts=target.amounts[::-1])
+    for own in (target, swapped):
+        assert np.array_equal(matched(own, target).vectors, target.vectors)
+        assert np.array_equal(matched(own, target).amounts, target.amounts)
+        assert turn(matched(own, target), target) == pytest.approx(0, abs=1e-4)
+
+
+def test_an_image_of_other_stains_is_left_alone() -> None:
+    others = np.array([[0.3, 0.3, 0.9], [0.1, 0.9, 0.4]])
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    image, target = stained(others), fitted(stained())
+    own = fitted(image)
+    assert own.suit and turn(matched(own, target), target) > LARGEST_TURN
+    assert restain(image, target) is None
+    assert restain(image, own) is not None
