@@ -15,9 +15,11 @@ from pydantic import Field
 from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
+from cells.masks import MaskSettings, OtsuMasks
+from cells.morphology import as_csv, measure, summary
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
 from cells.split import SIDES, LeakError, Split, SplitSettings, divide
-from cells.writing import write_tree
+from cells.writing import file_names_of, write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
@@ -32,6 +34,8 @@ class PrepareSettings(Settings):
     data: DataSettings
     split: SplitSettings = Field(default_factory=SplitSettings)
     parquet: bool = False
+    morphology: bool = False
+    masks: MaskSettings = Field(default_factory=OtsuMasks)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -54,16 +58,24 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
         parts = {side: getattr(split, side) for side in SIDES}
-        write_tree(parts, run.path, About(**vars(CREDITS[settings.data.kind])), settings.parquet)
-        facts = _write_audit(run.path, Audited(loaded, near, split, leaks=settings.split.leaks), settings)
+        found = {side: measure(cells, settings.masks) for side, cells in parts.items() if settings.morphology}
+        tables = {side: as_csv(found[side], file_names_of(parts[side])) for side in found}
+        about = About(**vars(CREDITS[settings.data.kind]))
+        write_tree(parts, run.path, about, settings.parquet, tables)
+        said = {"morphology": summary(found, parts)} if found else {}
+        audited = Audited(loaded, near, split, leaks=settings.split.leaks)
+        facts = _write_audit(run.path, audited, settings, said)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
 
 
-def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
-    facts = audit(audited, located(settings.data))
-    write_text(out / "audit.html", page(facts, audited.loaded.cells))
+def _write_audit(
+    out: Path, audited: Audited, settings: PrepareSettings, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    facts = {**audit(audited, located(settings.data)), **(more or {})}
+    masks = settings.masks if more else None
+    write_text(out / "audit.html", page(facts, audited.loaded.cells, masks))
     write_json(out / "audit.json", facts)  # last: its presence says that all is written
     return facts
 
@@ -73,6 +85,8 @@ def _say_findings(facts: dict[str, Any]) -> None:
     found = [f"{len(facts[key])} {key.replace('_', ' ')}" for key in keys if facts[key]]
     if found:
         print(f"Found: {', '.join(found)}.")
+    if "morphology" in facts:
+        print(f"Morphology: no nucleus was found in {facts['morphology']['not_found']} cells.")
     if facts["across_splits"] and facts["leaks"] == "allow":
         print(
             f"WARNING: {len(facts['across_splits'])} images or groups are on several sides of this split, "
@@ -84,6 +98,8 @@ def _identity(settings: PrepareSettings) -> dict[str, Any]:
     """The config without the say on leaks: a refused run may be run again with another one."""
     config = to_dict(settings)
     del config["split"]["leaks"]
+    if not settings.morphology:
+        del config["morphology"], config["masks"]
     return config
 
 
@@ -94,7 +110,8 @@ def _words(source: str, rest: list[str]) -> list[str]:
     if size is None and source in TREE_KINDS:
         words.append(f"data.image_size={TREE_SIZE}")
     return words + [
-        word if word.startswith(("data.", "split.", "parquet=")) else f"data.{word}" for word in rest
+        word if word.startswith(("data.", "split.", "parquet=", "morphology=", "masks.")) else f"data.{word}"
+        for word in rest
     ]
 
 
@@ -131,7 +148,8 @@ def parser() -> argparse.ArgumentParser:
         f"source={'|'.join(CREDITS)}, out=DIR, keys of the source "
         "(root=, image_size=, crop=, classes=, group=, name=, seed=, …) and of the split "
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop|allow, "
-        "split.near_duplicates=true), and parquet=true to also write each side as one file, cells.parquet",
+        "split.near_duplicates=true), and parquet=true to also write each side as one file, cells.parquet, "
+        "and morphology=true to measure each cell (masks.kind=otsu|hsv)",
     )
 
 
