@@ -168,4 +168,4 @@ FILES = """## Files
   in the order of the labels.
 - `croissant.json`: the same for tools that read Croissant. `checksums.txt`: `sha256sum -c checksums.txt`.
 - `cells.parquet`, where it was asked for: the same cells in one file. `morphology.csv`, likewise: areas,
-  nucleus-to-cytoplasm ratio, lobes, granularity and color of each cell, measured on masks found by a program."""
+  nucleus-to-cytoplasm ratio, lobes, granularity and color of each cell, on masks found by a program."""

@@ -255,10 +255,10 @@ def _box(cell: Mask) -> tuple[int, int, int, int]:
     if not cell.any():
         return 0, 0, height, width
     rows, columns = np.flatnonzero(cell.any(axis=1)), np.flatnonzero(cell.any(axis=0))
-    edge = max(np.ptp(rows), np.ptp(columns)) + 1
+    edge = int(max(np.ptp(rows), np.ptp(columns))) + 1
     edge = min(int(np.ceil(edge * (1 + 2 * MARGIN))), height, width)
     top, left = (
-        int(np.clip((found[0] + found[-1] + 1 - edge) // 2, 0, most - edge))
+        min(max((int(found[0] + found[-1]) + 1 - edge) // 2, 0), most - edge)
         for found, most in ((rows, height), (columns, width))
     )
     return top, left, top + edge, left + edge
