@@ -16,6 +16,8 @@ from PIL import Image
 
 from cells.cellset import CellSet, Loaded
 from cells.duplicates import NearDuplicate
+from cells.masks import HsvMasks, OtsuMasks, nucleus_and_cytoplasm
+from cells.overlays import outlined
 from cells.sources import CREDITS, DataSettings
 from cells.split import SIDES, Split
 from runtime.errors import InputError
@@ -175,13 +177,23 @@ def _size_and_mode(path: Path) -> tuple[str, str]:
         raise InputError(f"{path}: cannot be read any more ({error}).") from None
 
 
-def page(facts: Mapping[str, Any], cells: CellSet) -> str:
+def page(facts: Mapping[str, Any], cells: CellSet, masks: OtsuMasks | HsvMasks | None = None) -> str:
     """The audit as one self-contained HTML page, with cells of each class and each near pair.
 
     Args:
-        facts: What `audit` returned.
+        facts: What `audit` returned, and under `morphology` what `summary` did, if that is wanted.
         cells: All cells of the source, for the pictures.
+        masks: How the masks are found that are drawn over cells of each class; None draws none.
     """
+    overlays = (
+        {}
+        if masks is None
+        else {
+            name: _picture(outlined(found := _some(cells, name), nucleus_and_cytoplasm(found, masks)))
+            for name, count in cells.counts.items()
+            if count
+        }
+    )
     sheets = {name: _picture(_some(cells, name)) for name in cells.classes}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -195,7 +207,9 @@ def page(facts: Mapping[str, Any], cells: CellSet) -> str:
         for pair in facts[key][:SHOWN_PAIRS]
     }
     template = environment.get_template("audit.html.j2")
-    return template.render(facts=facts, sides=SIDES, sheets=sheets, pictures=pictures, shown=SHOWN_PAIRS)
+    return template.render(
+        facts=facts, sides=SIDES, sheets=sheets, overlays=overlays, pictures=pictures, shown=SHOWN_PAIRS
+    )
 
 
 def _some(cells: CellSet, name: str) -> NDArray[np.uint8]:

@@ -15,11 +15,13 @@ from pydantic import Field
 from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
+from cells.masks import MaskSettings, OtsuMasks
+from cells.morphology import as_csv, measure, summary
 from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
 from cells.split import SIDES, LeakError, Split, SplitSettings, divide
 from cells.steps import Steps
-from cells.writing import write_tree
+from cells.writing import file_names_of, write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
@@ -35,6 +37,8 @@ class PrepareSettings(Settings):
     split: SplitSettings = Field(default_factory=SplitSettings)
     preprocess: Steps = ()
     parquet: bool = False
+    morphology: bool = False
+    masks: MaskSettings = Field(default_factory=OtsuMasks)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -53,16 +57,21 @@ def main(arguments: argparse.Namespace) -> None:
             raise InputError(
                 f"{str(error)[:-1]}; the audit in {run.path / 'audit.html'} shows them."
             ) from None
-        split = preprocessed(split, settings.preprocess)
+        came, split = split, preprocessed(split, settings.preprocess)
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
         parts = {side: getattr(split, side) for side in SIDES}
+        # Measured as they came: a crop or a mask changes areas.
+        found = {s: measure(getattr(came, s), settings.masks) for s in SIDES if settings.morphology}
+        tables = {side: as_csv(found[side], file_names_of(parts[side])) for side in found}
         about = About(**vars(CREDITS[settings.data.kind]), notes=_preprocessing_notes(split))
-        write_tree(parts, run.path, about, settings.parquet)
+        write_tree(parts, run.path, about, settings.parquet, tables)
         if split.preprocessing is not None:
             split.preprocessing.save(run.path)
-        facts = _write_audit(run.path, Audited(loaded, near, split, leaks=settings.split.leaks), settings)
+        said = {"morphology": summary(found, parts)} if found else {}
+        audited = Audited(loaded, near, split, leaks=settings.split.leaks)
+        facts = _write_audit(run.path, audited, settings, said)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
@@ -81,9 +90,12 @@ def _preprocessing_notes(split: Split) -> str:
     )
 
 
-def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
-    facts = audit(audited, located(settings.data))
-    write_text(out / "audit.html", page(facts, audited.loaded.cells))
+def _write_audit(
+    out: Path, audited: Audited, settings: PrepareSettings, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    facts = {**audit(audited, located(settings.data)), **(more or {})}
+    masks = settings.masks if more else None
+    write_text(out / "audit.html", page(facts, audited.loaded.cells, masks))
     write_json(out / "audit.json", facts)  # last: its presence says that all is written
     return facts
 
@@ -95,6 +107,8 @@ def _say_findings(facts: dict[str, Any]) -> None:
     found = [f"{len(facts[key])} {key.replace('_', ' ')}" for key in keys if facts[key]]
     if found:
         print(f"Found: {', '.join(found)}.")
+    if "morphology" in facts:
+        print(f"Morphology: no nucleus was found in {facts['morphology']['not_found']} cells.")
     if facts["across_splits"] and facts["leaks"] == "allow":
         print(
             f"WARNING: {len(facts['across_splits'])} images or groups are on several sides of this split, "
@@ -106,6 +120,8 @@ def _identity(settings: PrepareSettings) -> dict[str, Any]:
     """The config without the say on leaks: a refused run may be run again with another one."""
     config = to_dict(settings)
     del config["split"]["leaks"]
+    if not settings.morphology:
+        del config["morphology"], config["masks"]
     return config
 
 
@@ -115,7 +131,7 @@ def _words(source: str, rest: list[str]) -> list[str]:
     words = [f"data.kind={source}"]
     if size is None and source in TREE_KINDS:
         words.append(f"data.image_size={TREE_SIZE}")
-    own = ("data.", "split.", "preprocess=", "parquet=")
+    own = ("data.", "split.", "preprocess=", "parquet=", "morphology=", "masks.")
     return words + [word if word.startswith(own) else f"data.{word}" for word in rest]
 
 
@@ -153,7 +169,8 @@ def parser() -> argparse.ArgumentParser:
         "(root=, image_size=, crop=, classes=, group=, name=, seed=, …) and of the split "
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop|allow, "
         "split.near_duplicates=true), preprocess=[{kind: …}, …], "
-        "and parquet=true to also write each side as one file, cells.parquet",
+        "parquet=true to also write each side as one file, cells.parquet, "
+        "and morphology=true to measure each cell (masks.kind=otsu|hsv)",
     )
 
 
