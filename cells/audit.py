@@ -18,6 +18,8 @@ from cells.cellset import CellSet, Loaded
 from cells.duplicates import NearDuplicate
 from cells.leaks import SIDES
 from cells.long_tail import TRIMMED
+from cells.masks import HsvMasks, OtsuMasks, nucleus_and_cytoplasm
+from cells.overlays import outlined
 from cells.sources import DataSettings, credit_of
 from cells.split import Split
 from runtime.errors import InputError
@@ -77,7 +79,8 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         where a class has no cell there), training cells before and after a long tail (None without
         one), sizes and color modes of the files, what was unreadable
         or ignored, pairs of exact and of near duplicates, the pairs whose labels disagree, what is
-        on several sides of a pre-made split, and the split's digest (None where it was refused).
+        on several sides of a pre-made split, the split's digest (None where it was refused), and what
+        its images went through.
 
     Raises:
         InputError: If a file of the source cannot be opened any more.
@@ -115,6 +118,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         "label_conflicts": [pair for pair in both if len(set(pair["labels"])) > 1],
         "across_splits": _across_splits(cells, audited.premade, both),
         "split_digest": audited.split.digest if audited.split else None,
+        "preprocessing": done.to_json() if (done := audited.split and audited.split.preprocessing) else None,
     }
 
 
@@ -197,13 +201,23 @@ def _size_and_mode(path: Path) -> tuple[str, str]:
         raise InputError(f"{path}: cannot be read any more ({error}).") from None
 
 
-def page(facts: Mapping[str, Any], cells: CellSet) -> str:
+def page(facts: Mapping[str, Any], cells: CellSet, masks: OtsuMasks | HsvMasks | None = None) -> str:
     """The audit as one self-contained HTML page, with cells of each class and each near pair.
 
     Args:
-        facts: What `audit` returned.
+        facts: What `audit` returned, and under `morphology` what `summary` did, if that is wanted.
         cells: All cells of the source, for the pictures.
+        masks: How the masks are found that are drawn over cells of each class; None draws none.
     """
+    overlays = (
+        {}
+        if masks is None
+        else {
+            name: _picture(outlined(found := _some(cells, name), nucleus_and_cytoplasm(found, masks)))
+            for name, count in cells.counts.items()
+            if count
+        }
+    )
     sheets = {name: _picture(_some(cells, name)) for name in cells.classes}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -217,7 +231,9 @@ def page(facts: Mapping[str, Any], cells: CellSet) -> str:
         for pair in facts[key][:SHOWN_PAIRS]
     }
     template = environment.get_template("audit.html.j2")
-    return template.render(facts=facts, sides=SIDES, sheets=sheets, pictures=pictures, shown=SHOWN_PAIRS)
+    return template.render(
+        facts=facts, sides=SIDES, sheets=sheets, overlays=overlays, pictures=pictures, shown=SHOWN_PAIRS
+    )
 
 
 def _some(cells: CellSet, name: str) -> NDArray[np.uint8]:

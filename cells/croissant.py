@@ -105,6 +105,7 @@ def _files(side: str, root: Path) -> list[dict[str, Any]]:
         "metadata.jsonl": "application/jsonlines",
         "classes.json": "application/json",
         "cells.parquet": "application/x-parquet",
+        "morphology.csv": "text/csv",
     }
     found = [
         {

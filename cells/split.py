@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from cells.partition import divided, image_clusters
 from cells.split_file import check_digest, read_split, sides_of
 from runtime.config import Settings
 from runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from cells.preprocessing import Preprocessing
 
 Sides = NDArray[np.object_]
 
@@ -98,10 +101,12 @@ class Split:
         train: For everything that learns.
         val: Real cells, for choosing.
         test: Real cells, for the final figures.
-        digest: 16 hex digits over names, classes, sides and pixels.
+        digest: 16 hex digits over names, classes, sides and pixels (and the preprocessing).
         dropped: Cells of the source that are on no side.
         leaking: Cells of train and val that share an image or group with a later side, as
             ``leaks=allow`` wanted it.
+        preprocessing: What the images went through, fitted to `train` alone; None for nothing.
+        source_digest: `digest` without the preprocessing.
     """
 
     train: CellSet
@@ -110,6 +115,12 @@ class Split:
     digest: str
     dropped: tuple[Dropped, ...] = ()
     leaking: int = 0
+    preprocessing: "Preprocessing | None" = None
+    source_digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.source_digest:
+            object.__setattr__(self, "source_digest", self.digest)
 
     @property
     def warning(self) -> str:

@@ -56,7 +56,7 @@ def write_split(path: Path, split: Split, settings: SplitSettings) -> None:
 
     Args:
         path: The file.
-        split: The split.
+        split: The split; of a preprocessed one, what is written is the split of the cells as they came.
         settings: With which it was made. Where that was by a file, what that one says is kept.
     """
     parts = dict(zip(SIDES, (split.train, split.val, split.test), strict=True))
@@ -65,7 +65,7 @@ def write_split(path: Path, split: Split, settings: SplitSettings) -> None:
     for cell in split.dropped:
         dropped[cell.reason][cell.label].append(_line(cell.digest, cell.name))
     record = SplitFile(
-        digest=split.digest,
+        digest=split.source_digest,
         image_size=split.train.image_size,
         counts={side: part.counts for side, part in parts.items()},
         settings={key: value for key, value in first.items() if key != "file"},
@@ -153,7 +153,7 @@ def _name(line: str) -> str:
 
 def _by_class(cells: CellSet) -> ByClass:
     lines: ByClass = {name: [] for name in cells.classes}
-    for name, label, digest in zip(cells.names, cells.labels, cells.digests, strict=True):
+    for name, label, digest in zip(cells.names, cells.labels, cells.original_digests, strict=True):
         lines[cells.classes[label]].append(_line(digest, name))
     return _sorted(lines)
 

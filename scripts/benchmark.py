@@ -3,8 +3,9 @@
     python scripts/benchmark.py configs/quickstart.yaml
     python scripts/benchmark.py configs/pbc_longtail.yaml data.root=DIR out=results/pbc seeds=10
 
-Killed at any moment, it goes on when the same command is run again. With dry_run=true it prints how
-many synthetic cells each class would get and how long drawing them would take, and writes nothing.
+Where `preprocess` names several lists of steps, each is a study of its own in OUT/NAME, and the report in
+OUT compares them. Killed at any moment, it goes on when the same command is run again. With dry_run=true it
+prints how many synthetic cells each class would get and how long drawing them would take, and writes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.benchmark import run_study
+from evaluation.axis import run_studies
 from evaluation.dry_run import plan_table, study_plan
 from evaluation.settings import StudySettings
 from runtime.command import run_command, split_arguments, take_switch, words_parser
@@ -33,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     if dry_run:
         _show_plan(settings, out)
     else:
-        run_study(settings, out)
+        run_studies(settings, out)
 
 
 def _show_plan(settings: StudySettings, out: Path) -> None:

@@ -10,6 +10,7 @@ why. Other commands read the result with data.kind=split_folder data.root=OUT.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
 from cells.leaks import SIDES, LeakError
+from cells.masks import MaskSettings, OtsuMasks
+from cells.morphology import as_csv, measure, summary
+from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, credit_of, read
 from cells.split import Split, SplitSettings, divide
 from cells.split_file import write_split
-from cells.writing import write_tree
+from cells.steps import Steps
+from cells.writing import file_names_of, write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
@@ -38,7 +43,10 @@ class PrepareSettings(Settings):
 
     data: DataSettings
     split: SplitSettings = Field(default_factory=SplitSettings)
+    preprocess: Steps = ()
     parquet: bool = False
+    morphology: bool = False
+    masks: MaskSettings = Field(default_factory=OtsuMasks)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -60,26 +68,52 @@ def main(arguments: argparse.Namespace) -> None:
             _check_refusal(run.path)
             _write_audit(run.path, audited, settings)
             raise InputError(f"{refused[:-1]}; the audit in {run.path / 'audit.html'} shows them.")
+        came, split = split, preprocessed(split, settings.preprocess)
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
         parts = {side: getattr(split, side) for side in SIDES}
-        write_tree(parts, run.path, About(**vars(credit_of(settings.data))), settings.parquet)
+        # Measured as they came: a crop or a mask changes areas.
+        found = {s: measure(getattr(came, s), settings.masks) for s in SIDES if settings.morphology}
+        tables = {side: as_csv(found[side], file_names_of(parts[side])) for side in found}
+        about = About(**vars(credit_of(settings.data)), notes=_preprocessing_notes(split))
+        write_tree(parts, run.path, about, settings.parquet, tables)
         write_split(run.path / SPLIT_FILE, split, settings.split)
-        facts = _write_audit(run.path, audited, settings)
+        if split.preprocessing is not None:
+            split.preprocessing.save(run.path)
+        said = {"morphology": summary(found, parts)} if found else {}
+        facts = _write_audit(run.path, replace(audited, split=split), settings, said)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
 
 
-def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
-    facts = audit(audited, settings.data)
-    write_text(out / "audit.html", page(facts, audited.loaded.cells))
+def _preprocessing_notes(split: Split) -> str:
+    """What the card says of the preprocessing; empty where there was none."""
+    if split.preprocessing is None:
+        return ""
+    steps = [f"{step.kind} ({step.model_dump_json(exclude={'kind'})})" for step in split.preprocessing.steps]
+    said = "".join(f"\n\n{notice}" for notice in split.preprocessing.notices)
+    return (
+        "## Preprocessing\n\nThe images are not as they came. They went through, in this order, fitted to "
+        f"train alone: {'; '.join(steps)}. `preprocessing.json` holds what was learned, and the column "
+        f"`unprocessed_sha256` the digest of each image before.{said}"
+    )
+
+
+def _write_audit(
+    out: Path, audited: Audited, settings: PrepareSettings, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    facts = {**audit(audited, settings.data), **(more or {})}
+    masks = settings.masks if more else None
+    write_text(out / "audit.html", page(facts, audited.loaded.cells, masks))
     write_json(out / "audit.json", facts)  # last: its presence says that all is written
     return facts
 
 
 def _say_findings(facts: dict[str, Any]) -> None:
+    for notice in facts["preprocessing"]["notices"] if facts["preprocessing"] else ():
+        print(f"WARNING: {notice}")
     keys = ("unreadable", "ignored", "exact_duplicates", "near_duplicates", "label_conflicts")
     found = [f"{len(facts[key])} {key.replace('_', ' ')}" for key in keys if facts[key]]
     if found:
@@ -87,6 +121,8 @@ def _say_findings(facts: dict[str, Any]) -> None:
     if facts["long_tail"]:
         changes = [f"{name} {n['before']} → {n['after']}" for name, n in facts["long_tail"].items()]
         print(f"Long tail of train: {', '.join(changes)}.")
+    if "morphology" in facts:
+        print(f"Morphology: no nucleus was found in {facts['morphology']['not_found']} cells.")
     if facts["across_splits"] and facts["leaks"] == "allow":
         print(
             f"WARNING: {len(facts['across_splits'])} images or groups are on several sides of this split, "
@@ -98,6 +134,8 @@ def _identity(settings: PrepareSettings) -> dict[str, Any]:
     """The config without the say on leaks: a refused run may be run again with another one."""
     config = to_dict(settings)
     del config["split"]["leaks"]
+    if not settings.morphology:
+        del config["morphology"], config["masks"]
     return config
 
 
@@ -108,9 +146,8 @@ def _words(source: str, rest: list[str]) -> list[str]:
     for place, kind in _places(source, rest):
         if size is not None or kind in TREE_KINDS:
             words.append(f"{place}.image_size={TREE_SIZE if size is None else size}")
-    return words + [
-        word if word.startswith(("data.", "split.", "parquet=")) else f"data.{word}" for word in rest
-    ]
+    own = ("data.", "split.", "preprocess=", "parquet=", "morphology=", "masks.")
+    return words + [word if word.startswith(own) else f"data.{word}" for word in rest]
 
 
 def _places(source: str, rest: list[str]) -> list[tuple[str, str | None]]:
@@ -161,6 +198,9 @@ def parser() -> argparse.ArgumentParser:
         "split.near_duplicates=true, split.premade=keep|ignore, split.folds=5, split.repeats=1, "
         "split.fold=0, split.long_tail.factor=50, split.long_tail.counts={basophil: 20}, "
         "split.file=FILE), and parquet=true to also write each side as one file, cells.parquet",
+        "split.near_duplicates=true), preprocess=[{kind: …}, …], "
+        "parquet=true to also write each side as one file, cells.parquet, "
+        "and morphology=true to measure each cell (masks.kind=otsu|hsv)",
     )
 
 

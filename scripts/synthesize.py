@@ -25,6 +25,7 @@ from rich.markup import escape
 
 from cells.balance import BalancePlan, BalanceSettings, ClassPlan, plan_balance
 from cells.cellset import CellSet
+from cells.preprocessing import Preprocessing
 from cells.sources import FolderData, SplitFolderData
 from cells.sources import load as load_cells
 from cells.writing import is_unfinished, write_set
@@ -84,7 +85,14 @@ def main(arguments: argparse.Namespace) -> None:
     drawn = synthesize(generator, plan.quotas, settings.seed, settings.generator.name, record.split_digest)
     about = about_set(generator, settings.generator, settings.seed)
     write_set(drawn, settings.out, about, settings.parquet)
+    if done := generator_preprocessing(settings.generator):
+        done.save(settings.out)  # so that evaluation does the same to real images
     print(f"drew {len(drawn)} cells: {settings.out}")
+
+
+def generator_preprocessing(folder: Path) -> Preprocessing | None:
+    """What the training cells of a saved generator went through; None for nothing."""
+    return Preprocessing.load(folder) or Preprocessing.load(folder / "model")
 
 
 def _check_free(out: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from cells.sources import SplitFolderData, load
+from cells.sources import FolderData, SplitFolderData, load
 from cells.split import SplitSettings, divide
 from runtime.errors import InputError
 
@@ -384,3 +384,30 @@ def test_leaks_of_a_split_file_are_told_and_those_of_an_ignored_split_are_not(
     facts = json.loads((tmp_path / "third" / "audit.json").read_text())
     assert len(facts["across_splits"]) == 1, "that of the source is still told"
     assert len(set(facts["near_duplicates"][0]["splits"])) == 1, "and is together now"
+
+
+def test_preprocessed_images_are_written_and_said_to_be(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    words = ("source=folder", f"root={tree}", "image_size=16", "preprocess=[{kind: gamma, gamma: 0.5}]")
+    code, _, err = prepare(*words, f"out={tmp_path / 'out'}")
+    assert code == 0, err
+    facts = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert [step["settings"]["kind"] for step in facts["preprocessing"]["steps"]] == ["gamma"]
+    assert json.loads((tmp_path / "out" / "preprocessing.json").read_text()) == facts["preprocessing"]
+    assert "gamma" in (tmp_path / "out" / "README.md").read_text()
+    assert "<code>gamma</code>" in (tmp_path / "out" / "audit.html").read_text()
+    prepared = divide(load(SplitFolderData(root=tmp_path / "out", image_size=16)), SplitSettings())
+    raw = load(FolderData(root=tree, image_size=16))
+    before = dict(zip(raw.names, raw.digests, strict=True))
+    train = prepared.train
+    assert [before[name] for name in train.names] == train.original_digests.tolist()
+    assert not set(train.digests) & set(before.values())
+    code, said, _ = prepare(*words, f"out={tmp_path / 'out'}")
+    assert code == 0 and "nothing to do" in said
+
+
+def test_stain_normalization_of_what_has_no_stain_is_refused(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    step = "preprocess=[{kind: stain_normalization, method: macenko}]"
+    code, _, err = prepare("source=folder", f"root={tree}", f"out={tmp_path / 'out'}", step, "image_size=16")
+    assert code == 2 and "does not suit the training cells" in err and "Traceback" not in err
