@@ -56,7 +56,7 @@ def test_nucleus_area_follows_the_truth(drawn: CellSet, measured: Morphology) ->
     true = np.array(
         [phantom_masks(int(label), 5_000 + i % COUNT, SIZE)[0].sum() for i, label in enumerate(drawn.labels)]
     )
-    # Granules hide the nucleus of one class; one blast in six has cytoplasm as dark as its nucleus.
+    # Granules hide the nucleus of one class; of some blasts much of the cytoplasm is taken for nucleus.
     for without, bound in ((("granular",), 0.9), (("granular", "blast"), 0.95)):
         rows = ~np.isin(drawn.labels, [CLASSES.index(name) for name in without])
         assert np.corrcoef(true[rows], measured["nucleus_area_px"][rows])[0, 1] > bound
