@@ -27,6 +27,7 @@ from runtime.progress import progress
 
 SHOWN = 24  # cells of each class in the page
 SHOWN_PAIRS = 100
+OUTLINED_A_ROW = 6  # more would be shown smaller than the lines are wide
 NOT_KNOWN = "not known"
 DROPPED = "dropped"
 
@@ -213,7 +214,9 @@ def page(facts: Mapping[str, Any], cells: CellSet, masks: OtsuMasks | HsvMasks |
         {}
         if masks is None
         else {
-            name: _picture(outlined(found := _some(cells, name), nucleus_and_cytoplasm(found, masks)))
+            name: _picture(
+                outlined(found := _some(cells, name), nucleus_and_cytoplasm(found, masks)), OUTLINED_A_ROW
+            )
             for name, count in cells.counts.items()
             if count
         }
@@ -243,9 +246,9 @@ def _some(cells: CellSet, name: str) -> NDArray[np.uint8]:
     return cells.pixels[rows[spread]]
 
 
-def _picture(images: NDArray[np.uint8]) -> str:
-    """Images beside each other, 12 a row, as a data URI."""
-    columns = min(12, max(1, len(images)))
+def _picture(images: NDArray[np.uint8], a_row: int = 12) -> str:
+    """Images beside each other, as a data URI."""
+    columns = min(a_row, max(1, len(images)))
     missing = -len(images) % columns
     height, width = images.shape[1:3]
     white = np.full((missing, height, width, 3), 255, np.uint8)

@@ -192,7 +192,7 @@ def read(settings: DataSettings) -> Loaded:
     return replace(loaded, cells=_of_modality(loaded.cells, settings))
 
 
-def _of_modality(cells: CellSet, settings: DataSettings) -> CellSet:
+def _of_modality(cells: CellSet, settings: OneSource) -> CellSet:
     """The cells with the modality that is set, or known of the source; a saved set says its own."""
     asked = "auto" if isinstance(settings, PhantomData) else settings.modality
     if asked != "auto":

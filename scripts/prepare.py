@@ -197,8 +197,7 @@ def parser() -> argparse.ArgumentParser:
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop|allow, "
         "split.near_duplicates=true, split.premade=keep|ignore, split.folds=5, split.repeats=1, "
         "split.fold=0, split.long_tail.factor=50, split.long_tail.counts={basophil: 20}, "
-        "split.file=FILE), and parquet=true to also write each side as one file, cells.parquet",
-        "split.near_duplicates=true), preprocess=[{kind: …}, …], "
+        "split.file=FILE), preprocess=[{kind: …}, …], "
         "parquet=true to also write each side as one file, cells.parquet, "
         "and morphology=true to measure each cell (masks.kind=otsu|hsv)",
     )

@@ -285,7 +285,7 @@ def test_xrays_are_never_flipped_in_a_study(tmp_path: Path, monkeypatch: pytest.
     settings = tiny(**changes)
     results = run_study(settings, tmp_path / "out", list[str]().append)
     assert len(results["trials"]) == len(STRATEGIES)
-    assert CellSet.load(tmp_path / "out" / "synthetic" / "gan" / "seed-0").modality == "xray"
+    assert read_set(tmp_path / "out" / "synthetic" / "gan" / "seed-0").modality == "xray"
     asked = {**TINY["generators"], "gan": {**TINY["generators"]["gan"], "augmentation": "dihedral"}}
     with pytest.raises(InputError, match="X-rays have an up and a left"):
         run_study(tiny(**changes, generators=asked), tmp_path / "asked", print)

@@ -293,8 +293,8 @@ def test_a_generator_of_preprocessed_cells_hands_on_what_was_done(script: Script
     # Evaluation does the same to real cells: prepared by hand or by itself, the figures are equal.
     done = Preprocessing.load(model)
     assert done is not None
-    split.train.save(tmp_path / "raw")
-    done.cells(split.train).save(tmp_path / "ready")
+    write_set(split.train, tmp_path / "raw")
+    write_set(done.cells(split.train), tmp_path / "ready")
     found = {}
     for real in ("raw", "ready"):
         words = (f"real={tmp_path / real}", f"synthetic={made}", "labels=false", "floor_repeats=2")
