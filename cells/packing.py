@@ -20,6 +20,7 @@ from runtime.rundir import read_json, write_json, writing
 
 PACK_FORMAT = 2  # raise it when decoding or fitting changes: cached packs of another number are not read
 CHUNK = 64  # images that are decoded before they are written: what memory holds at once
+LARGE = 2**28  # bytes
 ABANDONED = 3600  # seconds after which a half-written pack that does not grow is taken for dead
 
 
@@ -201,7 +202,9 @@ def _faults_file(stored: Path) -> Path:
 def _read_pack(stored: Path, shape: tuple[int, ...], paths: Sequence[Path]) -> Packed | None:
     """None where there is no pack, or a damaged one."""
     try:
-        pixels = np.load(stored, allow_pickle=False)
+        # A large one is mapped: its pages are dropped where memory is short.
+        mapped = stored.stat().st_size >= LARGE
+        pixels = np.asarray(np.load(stored, mmap_mode="r" if mapped else None, allow_pickle=False))
         faults = {
             int(i): Unreadable(paths[int(i)], *why) for i, why in read_json(_faults_file(stored)).items()
         }

@@ -160,6 +160,16 @@ def test_a_torn_pack_is_made_again(tmp_path: Path) -> None:
     assert np.array_equal(np.load(stored), first)
 
 
+def test_a_large_pack_is_mapped_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, cache = write(tmp_path, 3), tmp_path / "cache"
+    first = pack(paths, 8, cache=cache)
+    monkeypatch.setattr(packing, "LARGE", 1)
+    mapped = pack(paths, 8, cache=cache)
+    assert isinstance(mapped.base, np.memmap)
+    assert not mapped.flags.writeable
+    assert np.array_equal(mapped, first)
+
+
 def test_an_unwritable_cache_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="RARECELL_CACHE"):

@@ -352,7 +352,7 @@ def test_the_modality_is_known_set_or_read_back(tmp_path: Path) -> None:
     assert load(known).modality == "xray" and load(other).modality == "microscopy"
     assert load(other.model_copy(update={"modality": "xray"})).modality == "xray"
     assert load(known.model_copy(update={"modality": "microscopy"})).modality == "microscopy"
-    load(known).subset(np.arange(8)).save(tmp_path / "set", parquet=True)
+    write_set(load(known).subset(np.arange(8)), tmp_path / "set", parquet=True)
     for data in (
         FolderData(root=tmp_path / "set", image_size=28),
         HfFolderData(root=tmp_path / "set", image_size=28),
