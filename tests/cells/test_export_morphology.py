@@ -19,6 +19,7 @@ from cells.writing import write_set
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare.py"
 WORDS = ("source=phantom", "image_size=32", "morphology=true", "split.near_duplicates=false")
+SIDES = ("val_per_class=3", "test_per_class=3")
 COUNTS = ("counts.lobed=6", "counts.round=6", "counts.kidney=4", "counts.bilobed=4", "counts.granular=4")
 
 
@@ -26,7 +27,7 @@ COUNTS = ("counts.lobed=6", "counts.round=6", "counts.kidney=4", "counts.bilobed
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("prepared") / "set"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
-        patch.setattr("sys.argv", ["prepare.py", *WORDS, *COUNTS, "counts.blast=4", f"out={out}"])
+        patch.setattr("sys.argv", ["prepare.py", *WORDS, *SIDES, *COUNTS, "counts.blast=4", f"out={out}"])
         patch.setenv("RARECELL_CACHE", str(out.parent / "cache"))
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert not end.value.code

@@ -8,6 +8,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from cells import CellSet
+from cells.duplicates import near_duplicates
 from cells.medmnist import MedmnistData
 from cells.sources import (
     CREDITS,
@@ -318,9 +319,10 @@ def test_real_trees(shared: Path) -> None:
 
 def test_the_long_tailed_tree(shared: Path) -> None:
     cells = load(SplitFolderData(root=shared / "data" / "pbc-lt-128", image_size=28))
+    near = near_duplicates(cells)
     with pytest.raises(InputError, match=r"IG_855229\.jpg: nearly the same image .*IG_466905"):
-        divide(cells, SplitSettings())  # one cell of PBC was photographed twice
-    split = divide(cells, SplitSettings(leaks="drop"))
+        divide(cells, SplitSettings(), near)  # one cell of PBC was photographed twice
+    split = divide(cells, SplitSettings(leaks="drop"), near)
     assert list(split.train.counts.values()) == [45, 1207, 168, 624, 23, 87, 2330, 324]
     assert set(split.val.counts.values()) == {100}
     assert split.test.counts["neutrophil"] == 233
@@ -328,13 +330,13 @@ def test_the_long_tailed_tree(shared: Path) -> None:
 
 def test_real_npz(shared: Path) -> None:
     blood = MedmnistData(name=str(shared / "data" / "pbc-natural-28.npz"), classes=PBC_CLASSES)
-    split = divide(load(blood), SplitSettings())
+    split = divide(load(blood), SplitSettings(near_duplicates=False))
     assert [len(part) for part in (split.train, split.val, split.test)] == [10165, 1712, 1794]
     chest = load(MedmnistData(name=str(shared / "data" / "pneumoniamnist.npz")))
     assert chest.pixels.shape == (5856, 28, 28, 3)
     with pytest.raises(InputError, match=r"the same image is in train and in val.*leaks=drop"):
-        divide(chest, SplitSettings())
-    assert len(divide(chest, SplitSettings(leaks="drop")).train) < 4708
+        divide(chest, SplitSettings(near_duplicates=False))
+    assert len(divide(chest, SplitSettings(leaks="drop", near_duplicates=False)).train) < 4708
 
 
 def test_the_modality_is_known_set_or_read_back(tmp_path: Path) -> None:
