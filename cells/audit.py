@@ -67,7 +67,8 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         Counts per class and side, the imbalance factor of train (largest class over smallest; None
         where a class has no cell there), sizes and color modes of the files, what was unreadable
         or ignored, pairs of exact and of near duplicates, the pairs whose labels disagree, what is
-        on several sides of a pre-made split, and the split's digest (None where it was refused).
+        on several sides of a pre-made split, the split's digest (None where it was refused), and what
+        its images went through.
 
     Raises:
         InputError: If a file of the source cannot be opened any more.
@@ -103,6 +104,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         "label_conflicts": [pair for pair in both if len(set(pair["labels"])) > 1],
         "across_splits": _across_splits(cells, both),
         "split_digest": audited.split.digest if audited.split else None,
+        "preprocessing": done.to_json() if (done := audited.split and audited.split.preprocessing) else None,
     }
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,12 @@ from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
 
 ORIGINS = ("real", "phantom", "synthetic")
+MICROSCOPY, XRAY = "microscopy", "xray"
+MODALITIES = (MICROSCOPY, XRAY)
+
+# Keys of the provenance, and so columns of metadata.jsonl, of cells of any origin.
+MODALITY = "modality"  # what took the image, where it is no microscope
+UNPROCESSED = "unprocessed_sha256"  # digest of the pixels before preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +41,8 @@ class CellSet:
         groups: What must not be split: patient, slide, field. The name where it is unknown.
         splits: ``train``, ``val``, ``test``, or empty where the source has no split.
         origins: ``real``, ``phantom`` (drawn) or ``synthetic`` (generated).
-        provenance: For synthetic cells: generator, seed, split digest; empty for the others.
+        provenance: For synthetic cells: generator, seed, split digest. For any: `MODALITY` and
+            `UNPROCESSED`, where there is something to say.
     """
 
     classes: tuple[str, ...]
@@ -113,6 +120,31 @@ class CellSet:
     def is_synthetic(self) -> NDArray[np.bool_]:
         """True for each generated cell, shape (n,)."""
         return np.asarray(self.origins == "synthetic", dtype=bool).reshape(len(self))
+
+    @property
+    def modality(self) -> str:
+        """``xray`` if any cell is said to be one: those are not flipped or turned; else ``microscopy``.
+
+        Each cell carries it, so that neither a subset nor a saved set can lose it.
+        """
+        return XRAY if any(said.get(MODALITY) == XRAY for said in self.provenance) else MICROSCOPY
+
+    def with_modality(self, modality: str) -> "CellSet":
+        """The same cells, each said to be of this modality.
+
+        Args:
+            modality: One word of `MODALITIES`.
+        """
+        assert modality in MODALITIES, modality
+        said = {MODALITY: modality} if modality != MICROSCOPY else {}
+        rows = [{k: v for k, v in row.items() if k != MODALITY} | said for row in self.provenance]
+        return replace(self, provenance=_column(rows))
+
+    @property
+    def original_digests(self) -> NDArray[np.object_]:
+        """`digests` as they were before any preprocessing, shape (n,)."""
+        pairs = zip(self.provenance, self.digests, strict=True)
+        return _column([said.get(UNPROCESSED, digest) for said, digest in pairs])
 
     @cached_property
     def digests(self) -> NDArray[np.object_]:

@@ -195,7 +195,7 @@ COLLECTIONS: dict[str, Collection] = {
         classes={"covid-19": "Covid-19", "no_findings": "No_findings", "pneumonia": "Pneumonia"},
     ),
 }
-XRAYS = ("covid-xray", "pneumoniamnist")
+XRAYS = ("covid-xray", "pneumoniamnist", "chestmnist")
 
 
 class CollectionData(FolderData):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cells.cellset import MICROSCOPY, XRAY
 from cells.decoding import DEFAULT, SUFFIXES, Decoding, Unreadable, decode
 from cells.packing import cache_folder, fit_square, pack, pack_readable
 
@@ -21,25 +22,30 @@ __all__ = [
     "AUGMENTATIONS",
     "DEFAULT",
     "SUFFIXES",
+    "XRAY_AUGMENTATIONS",
     "Augmentation",
     "Decoding",
     "Unreadable",
+    "augmentation_of",
     "cache_folder",
     "decode",
     "find_images",
     "fit_square",
     "is_image",
     "mild_augmentation",
+    "mild_xray_augmentation",
     "no_augmentation",
     "pack",
     "pack_readable",
     "strong_augmentation",
+    "strong_xray_augmentation",
     "to_bytes",
     "to_pixels",
     "to_tensor",
 ]
 
 BRIGHTNESS = 0.10
+CONTRAST = 0.10
 COLOR = 0.05
 
 Augmentation = Callable[[Tensor, int], Tensor]
@@ -99,6 +105,23 @@ def _turned(images: Tensor, draws: torch.Generator) -> Tensor:
     return torch.where(transpose, images.transpose(2, 3), images)
 
 
+def mild_xray_augmentation(images: Tensor, seed: int) -> Tensor:
+    """Brightness and contrast within 10 %, alike in all channels; per image.
+
+    An X-ray has an up and a left (the heart is on one side) and no color: it is not flipped, turned
+    or tinted. Arguments and result as for `mild_augmentation`.
+    """
+    assert images.dtype == torch.uint8, images.dtype
+    draws = torch.Generator().manual_seed(seed)
+    coins = 2 * torch.rand(2, len(images), 1, 1, 1, generator=draws) - 1
+    brightness, contrast = (1 + coins * torch.tensor([BRIGHTNESS, CONTRAST]).view(2, 1, 1, 1, 1)).to(
+        images.device
+    )
+    levels = images.float().div_(255)
+    mean = levels.mean(dim=(1, 2, 3), keepdim=True)
+    return ((levels - mean) * contrast + mean).mul_(brightness).clamp_(0, 1)
+
+
 def strong_augmentation(images: Tensor, seed: int) -> Tensor:
     """An albumentations policy: geometry, light, stain, focus, noise and dropout; per image.
 
@@ -109,41 +132,53 @@ def strong_augmentation(images: Tensor, seed: int) -> Tensor:
     Returns:
         float32, shape (b, 3, h, w), in [0, 1].
     """
-    policy, reseed = _strong_policy(images.shape[2])
-    turned = to_pixels(_turned(images, torch.Generator().manual_seed(seed)))
-    pixels = np.empty_like(turned)
-    for i, image in enumerate(turned):
+    return _strong(_turned(images, torch.Generator().manual_seed(seed)), seed, MICROSCOPY)
+
+
+def strong_xray_augmentation(images: Tensor, seed: int) -> Tensor:
+    """`strong_augmentation` for X-rays: without flips, turns and color, and with half the shifts."""
+    return _strong(images, seed, XRAY)
+
+
+def _strong(images: Tensor, seed: int, modality: str) -> Tensor:
+    policy, reseed = _strong_policy(images.shape[2], modality)
+    given = to_pixels(images)
+    pixels = np.empty_like(given)
+    for i, image in enumerate(given):
         reseed(seed, i)
         pixels[i] = policy(image=image)["image"]  # (h, w, 3)
     return to_tensor(pixels).to(images.device)
 
 
 @lru_cache(maxsize=4)
-def _strong_policy(size: int) -> tuple["albumentations.Compose", Callable[[int, int], None]]:
+def _strong_policy(size: int, modality: str) -> tuple["albumentations.Compose", Callable[[int, int], None]]:
     """The policy for images of this edge (flips and turns are done before), and what seeds it."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or importing it asks the network for a newer one
     import albumentations as alb
     import cv2
 
     cv2.setNumThreads(0)  # the images are small: threads cost more than they give
+    xray = modality == XRAY
+    reach, turn = (0.05, 0) if xray else (0.1, 45)
+    color = alb.HueSaturationValue(hue_shift_limit=8, sat_shift_limit=25, val_shift_limit=0, p=0.4)
     policy = alb.Compose(
         [
             alb.Affine(
-                scale=(0.8, 1.2),
-                rotate=(-45, 45),
-                translate_percent=(-0.1, 0.1),
+                scale=(1 - 2 * reach, 1 + 2 * reach),
+                rotate=(-turn, turn),
+                translate_percent=(-reach, reach),
                 border_mode=cv2.BORDER_REFLECT_101,
                 p=0.5,
             ),
             alb.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.8),
-            alb.HueSaturationValue(hue_shift_limit=8, sat_shift_limit=25, val_shift_limit=0, p=0.4),
+            *([] if xray else [color]),
             alb.GaussianBlur(blur_limit=0, sigma_limit=(0.2, size / 32), p=0.15),
-            alb.GaussNoise(std_range=(0.01, 0.05), p=0.15),
+            alb.GaussNoise(std_range=(0.01, 0.05), per_channel=not xray, p=0.15),
             alb.CoarseDropout(
                 num_holes_range=(1, 2),
                 hole_height_range=(0.1, 0.25),
                 hole_width_range=(0.1, 0.25),
-                fill="random_uniform",
+                fill=0 if xray else "random_uniform",
                 p=0.25,
             ),
         ],
@@ -175,6 +210,21 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "mild": mild_augmentation,
     "strong": strong_augmentation,
 }
+XRAY_AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": no_augmentation,
+    "mild": mild_xray_augmentation,
+    "strong": strong_xray_augmentation,
+}
+
+
+def augmentation_of(name: str, modality: str) -> Augmentation:
+    """The policy of a name for cells of a modality.
+
+    Args:
+        name: One of `AUGMENTATIONS`.
+        modality: One of `cells.cellset.MODALITIES`.
+    """
+    return (XRAY_AUGMENTATIONS if modality == XRAY else AUGMENTATIONS)[name]
 
 
 def is_image(path: Path) -> bool:

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from cells.cellset import ORIGINS, Loaded
+from cells.cellset import MODALITY, ORIGINS, UNPROCESSED, Loaded
 from cells.trees import SPLIT_FOLDERS, FolderData, Found, read_found
 from runtime.errors import InputError, suggest
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
-COLUMNS = ("group", "stack", "index", "origin")
+COLUMNS = ("group", "stack", "index", "origin", MODALITY, UNPROCESSED)
 SIDE_OF = {word: side for side, words in SPLIT_FOLDERS.items() for word in words}
 
 Row = Mapping[str, Any]
@@ -25,7 +25,7 @@ class ManifestData(FolderData):
     """A CSV, TSV or JSONL file with the columns ``file`` and ``label``.
 
     Optional columns: ``split``, ``group``, ``stack`` and ``index`` (which stack of images, and where
-    in it), ``origin``; all others are ignored.
+    in it), ``origin``, ``modality`` and ``unprocessed_sha256``; all others are ignored.
 
     Attributes:
         root: The manifest, whose files lie beside it; or the folder of the files.

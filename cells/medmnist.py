@@ -34,6 +34,7 @@ SETS = {
 }
 
 Size = Annotated[int, Field(ge=8, le=1024)]
+Modality = Literal["auto", "microscopy", "xray"]
 
 
 class MedmnistData(Settings):
@@ -46,6 +47,7 @@ class MedmnistData(Settings):
         image_size: By name: 28, 64, 128 or 224. Of a file: any; its images are resized to it.
         root: Where the files of named sets lie or are downloaded to; None: in the cache folder.
         classes: Names in the order of the labels; None takes MedMNIST's own for a known name.
+        modality: See `cells.trees.FolderData`.
     """
 
     kind: Literal[
@@ -66,6 +68,7 @@ class MedmnistData(Settings):
     image_size: Size = 28
     root: Path | None = None
     classes: tuple[str, ...] | None = None
+    modality: Modality = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.transform import resize_local_mean
 
 from cells.cellset import CellSet
 from cells.drawing import (
@@ -265,8 +266,13 @@ def _granules(
     return strength.astype(np.float32)[:, None, None] * shape
 
 
-def _white_cell(plane: Field, kind: Kind, size: int, rng: np.random.Generator, scale: float) -> None:
-    """Put the cell over what is there; `plane` is the thickness of each stain, (3, n, n)."""
+def _white_cell(
+    plane: Field, kind: Kind, size: int, rng: np.random.Generator, scale: float
+) -> tuple[Field, Field]:
+    """Put the cell over what is there; `plane` is the thickness of each stain, (3, n, n).
+
+    Returns how much of each supersampled pixel the nucleus and the cell take, (n, n) in [0, 1].
+    """
     radius, middle = scale * rng.uniform(*kind.radius), rng.uniform(-0.05, 0.05, size=2)
     u, v = _cell_axes(size, rng, radius, middle, kind.irregular)
     edge, soft = ellipse(u, v, 1.0, rng.uniform(0.88, 1.0)), 0.022 / radius
@@ -287,6 +293,7 @@ def _white_cell(plane: Field, kind: Kind, size: int, rng: np.random.Generator, s
     chromatin *= np.float32(rng.uniform(*kind.density))
     plane[0] += chromatin
     plane[2] += 0.15 * chromatin + 0.1 * nucleoli * nucleus
+    return nucleus, body
 
 
 def _light(plane: Field, rng: np.random.Generator) -> Field:
@@ -321,6 +328,36 @@ def draw(label: int, seed: int, size: int) -> NDArray[np.uint8]:
     Raises:
         InputError: If there is no such class, or the size is too small to draw a cell.
     """
+    plane, _, _, rng = _stained(label, seed, size)
+    light = _light(plane, rng)
+    blur, noise = 0.008 + 0.03 * rng.beta(1.2, 3.0), rng.uniform(0.004, 0.018)
+    return expose(light, size, blur, noise, rng)
+
+
+def phantom_masks(label: int, seed: int, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The true nucleus and cell of what `draw` draws for the same arguments.
+
+    A pixel belongs to them where they take at least half of its area, before all blur. The nucleus
+    of `granular` is the one that was drawn, also where granules hide it.
+
+    Args:
+        label: See `draw`.
+        seed: See `draw`.
+        size: See `draw`.
+
+    Returns:
+        Nucleus and cell (nucleus included), each of shape (size, size).
+
+    Raises:
+        InputError: See `draw`.
+    """
+    _, nucleus, cell, _ = _stained(label, seed, size)
+    shown = [resize_local_mean(field, (size, size)) >= 0.5 for field in (nucleus, cell)]
+    return shown[0], shown[1]
+
+
+def _stained(label: int, seed: int, size: int) -> tuple[Field, Field, Field, np.random.Generator]:
+    """Thickness of each stain (3, n, n), cover of nucleus and cell (n, n), and the generator after them."""
     if not 0 <= label < len(CLASSES):
         raise InputError(f"phantom class {label} does not exist; give 0 to {len(CLASSES) - 1}.")
     if size < SMALLEST_SIZE:
@@ -330,10 +367,8 @@ def draw(label: int, seed: int, size: int) -> NDArray[np.uint8]:
     plane = np.zeros((3, fine(size), fine(size)), dtype=np.float32)
     scale = rng.uniform(0.9, 1.1)
     _red_cells(plane, size, rng, scale, clear=scale * sum(kind.radius) / 2)
-    _white_cell(plane, kind, size, rng, scale)
-    light = _light(plane, rng)
-    blur, noise = 0.008 + 0.03 * rng.beta(1.2, 3.0), rng.uniform(0.004, 0.018)
-    return expose(light, size, blur, noise, rng)
+    nucleus, cell = _white_cell(plane, kind, size, rng, scale)
+    return plane, nucleus, cell, rng
 
 
 def phantoms(counts: Mapping[str, int], size: int, seed: int, split: str = "") -> CellSet:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cells.archives import inner_folder, is_archive, unpacked
 from cells.boxes import BoxesData, load_boxes
-from cells.cellset import CellSet, Loaded
+from cells.cellset import XRAY, CellSet, Loaded
 from cells.collections import (
     COLLECTIONS,
     XRAYS,
@@ -145,7 +145,15 @@ def read(settings: DataSettings) -> Loaded:
         raise InputError(
             f"data: {settings.kind} gives {len(loaded.cells.classes)} class(es); give two or more."
         )
-    return loaded
+    return replace(loaded, cells=_of_modality(loaded.cells, settings))
+
+
+def _of_modality(cells: CellSet, settings: DataSettings) -> CellSet:
+    """The cells with the modality that is set, or known of the source; a saved set says its own."""
+    asked = "auto" if isinstance(settings, PhantomData) else settings.modality
+    if asked != "auto":
+        return cells.with_modality(asked)
+    return cells.with_modality(XRAY) if is_xray(settings) else cells
 
 
 def load(settings: DataSettings) -> CellSet:

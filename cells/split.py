@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from cells.duplicates import NearDuplicate, near_duplicates
 from runtime.config import Settings
 from runtime.errors import InputError
 from runtime.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from cells.preprocessing import Preprocessing
 
 SIDES = ("train", "val", "test")
 
@@ -59,13 +62,15 @@ class Split:
         train: For everything that learns.
         val: Real cells, for choosing.
         test: Real cells, for the final figures.
-        digest: 16 hex digits over names, classes, sides and pixels.
+        digest: 16 hex digits over names, classes, sides and pixels (and the preprocessing).
+        preprocessing: What the images went through, fitted to `train` alone; None for nothing.
     """
 
     train: CellSet
     val: CellSet
     test: CellSet
     digest: str
+    preprocessing: "Preprocessing | None" = None
 
 
 def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate] | None = None) -> Split:

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from cells.cellset import ORIGINS, CellSet, Loaded
 from cells.images import DEFAULT, Decoding, find_images, is_image, pack_readable
-from cells.medmnist import Size
+from cells.medmnist import Modality, Size
 from cells.names import check_class_names
 from cells.records import provenance_of
 from cells.writing import CLASSES, OWN, TABLE, refuse_unfinished
@@ -40,6 +40,8 @@ class FolderData(Settings):
         decoding: How files become 8-bit RGB: depth, background, page, largest size.
         unreadable: The largest share of the files that may be unreadable and is then left out; by
             default any is an error.
+        modality: ``xray`` for images that have an up and a left: they are not flipped or turned.
+            ``auto``: as the source or the saved set is known to be, else ``microscopy``.
     """
 
     kind: Literal["folder"] = "folder"
@@ -50,6 +52,7 @@ class FolderData(Settings):
     group: str | None = None
     decoding: Decoding = DEFAULT
     unreadable: Annotated[float, Field(ge=0, lt=1)] = 0
+    modality: Modality = "auto"
 
     @field_validator("group")
     @classmethod

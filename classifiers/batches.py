@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from cells.images import AUGMENTATIONS
+from cells.images import augmentation_of
 from runtime.seeds import seed_of, torch_generator
 
 AHEAD = 3  # batches that the background thread may be ahead of the network
@@ -78,6 +78,7 @@ def batches(
     sampler: str,
     augmentation: str,
     *,
+    modality: str,
     batch: int,
     steps: int,
     seed: int,
@@ -89,6 +90,7 @@ def batches(
         labels: int64, shape (n,).
         sampler: One of `SAMPLERS`.
         augmentation: One of `cells.images.AUGMENTATIONS`.
+        modality: Of the cells, one of `cells.cellset.MODALITIES`: X-rays are not flipped or turned.
         batch: Cells per step b.
         steps: How many batches.
         seed: Decides which cells and their augmentation.
@@ -97,7 +99,7 @@ def batches(
         Images, float32 (b, 3, h, w) in [0, 1], and targets, int64 (b,).
     """
     sample = SAMPLERS[sampler](labels, seed, batch)
-    augment = AUGMENTATIONS[augmentation]
+    augment = augmentation_of(augmentation, modality)
 
     def make(step: int) -> tuple[Tensor, Tensor]:
         index = sample(step)

@@ -127,6 +127,7 @@ class Classifier:
             torch.from_numpy(train.labels.copy()),
             settings.sampler,
             settings.augmentation,
+            modality=train.modality,
             batch=settings.batch,
             steps=settings.steps,
             seed=seed,

@@ -4,6 +4,7 @@ Everything is kept in pieces under `out/`, each written last and by rename, so t
 was killed goes on from where it was when the same command is run again:
 
     cells.png                                a look at the real cells, first of all
+    preprocessing.json                       what the images went through, if anything
     split.json                               the digest of the split that everything here belongs to
     nets/{curator,judge,encoder}/            networks of the evaluation, each trained apart
     generators/<kind>/seed-<s>/              one generator: checkpoints, samples, model
@@ -78,6 +79,9 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
     study = open_study(settings, RunDir(out, study_config(settings)), say)
     with study.run as run:
         claim(study)
+        if study.split.preprocessing is not None:
+            for notice in study.split.preprocessing.notices:
+                say(f"WARNING: {notice}")
         write_bytes(run.path / "cells.png", contact_sheet(study.split.train))
         say(f"the training cells are pictured in {run.path / 'cells.png'}")
         for number, trial in pending(study):
@@ -184,8 +188,8 @@ def refuse_seen(seen: Path, cells: CellSet) -> None:
         InputError: If there is one, naming it.
     """
     digests = set(seen.read_text(encoding="utf-8").split())
-    for name, digest in zip(cells.names, cells.digests, strict=True):
-        if digest in digests:
+    for name, *own in zip(cells.names, cells.digests, cells.original_digests, strict=True):
+        if not digests.isdisjoint(own):  # also where only one side was preprocessed
             raise InputError(
                 f"{name}: the generator in {seen.parent} was trained on this cell, so it cannot be "
                 "tested with it; train the generator on this study's training cells."

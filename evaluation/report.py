@@ -17,6 +17,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from evaluation import statistics
+from evaluation.comparison import compare, comparison_table
 from evaluation.figures import agreement_figure, counts_figure, gains_figure, recall_figure
 from evaluation.gain import METRICS
 from evaluation.statistics import ALPHA, BASELINE, CHOSEN_BY, Trials, points
@@ -53,11 +54,14 @@ def write_report(studies: Sequence[Study], out: Path) -> None:
     """Write `report.html` and `report.md`, the latter with its figures under `figures/`.
 
     Args:
-        studies: One or several; several are opened by a table of their verdicts.
+        studies: One or several; several are opened by a table of their verdicts, and such that differ
+            in their preprocessing alone by one that compares it.
         out: The directory to write to.
     """
     contexts = [_study(study, out, f"{i}-" if len(studies) > 1 else "") for i, study in enumerate(studies)]
     title = f"Study {contexts[0]['name']}" if len(contexts) == 1 else f"{len(contexts)} studies"
+    found = compare([(name, results) for name, _, results in studies])
+    axis = None if found is None else comparison_table(found)
     for name, escape in (("report.html", True), ("report.md", False)):
         text = resources.files("evaluation").joinpath("templates", f"{name}.j2").read_text(encoding="utf-8")
         environment = Environment(autoescape=escape, trim_blocks=True, keep_trailing_newline=True)
@@ -65,7 +69,7 @@ def write_report(studies: Sequence[Study], out: Path) -> None:
         environment.filters["verbatim"] = Markup
         environment.filters["embed"] = _embed
         environment.filters["link"] = lambda path: Path(path).relative_to(out).as_posix()
-        page = environment.from_string(text).render(title=title, studies=contexts)
+        page = environment.from_string(text).render(title=title, studies=contexts, axis=axis)
         write_text(out / name, re.sub(r"\n{3,}", "\n\n", page))
 
 

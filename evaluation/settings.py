@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from cells.balance import BalanceSettings
 from cells.sources import DataSettings
 from cells.split import SplitSettings
+from cells.steps import Steps
 from classifiers.training import ClassifierSettings
 from evaluation.curation import CurationSettings
 from evaluation.encoders import DomainSettings, EncoderSettings
@@ -18,6 +19,14 @@ from generators.diffusion import DiffusionSettings
 from generators.gan import GanSettings
 from runtime.config import Settings
 from runtime.errors import suggest
+
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+Preprocess = Annotated[
+    Annotated[Steps, Tag("list")] | Annotated[dict[FolderName, Steps], Tag("names")],
+    Discriminator(lambda value: "names" if isinstance(value, dict) else "list"),
+]
 
 
 class GeneratorsSettings(Settings):
@@ -33,6 +42,8 @@ class StudySettings(Settings):
     Attributes:
         data: Where the cells come from.
         split: How they are split, where the source has no split of its own.
+        preprocess: What the images go through first, fitted to the training cells alone: a list of
+            steps, or several lists by name, each of which is then a study of its own.
         balance: How many synthetic cells each class gets.
         rare: Names of the rare classes; null for those below a quarter of the mean class count.
         strategies: Names in `STRATEGIES`.
@@ -52,6 +63,7 @@ class StudySettings(Settings):
 
     data: DataSettings
     split: SplitSettings = SplitSettings()
+    preprocess: Preprocess = ()
     balance: BalanceSettings = BalanceSettings()
     rare: tuple[str, ...] | None = None
     strategies: tuple[str, ...] = tuple(STRATEGIES)
@@ -85,6 +97,13 @@ class StudySettings(Settings):
                 usual = ClassifierSettings.model_fields[key].default  # as in a saved config
                 if value.get(key, usual) != usual:
                     raise ValueError(f"'{key}' is what strategies differ in: leave it out")
+        return value
+
+    @field_validator("preprocess")
+    @classmethod
+    def _two_or_more(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) < 2:
+            raise ValueError("name two or more lists of steps to compare, or give one list without a name")
         return value
 
     def models(self, strategy: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from cells import sources
 from cells.balance import quotas
+from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from classifiers.training import Classifier
 from evaluation.encoders import Encoder, InceptionSettings, build_encoder
@@ -20,6 +21,7 @@ from evaluation.findings import inception_encoder
 from evaluation.memorization import CopyDetector
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
+from generators.augment import symmetry_of
 from runtime.config import to_dict
 from runtime.errors import InputError
 from runtime.rundir import RunDir, read_json, write_json
@@ -100,6 +102,8 @@ class Study:
     def notices(self) -> list[str]:
         """What must be said beside any result of these cells."""
         notes = list(self.settings.notes)
+        if self.split.preprocessing is not None:
+            notes += self.split.preprocessing.notices
         if (self.split.test.origins == "phantom").any():
             notes.insert(
                 0,
@@ -157,18 +161,21 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
         The study, ready to run once its directory is entered and claimed.
 
     Raises:
-        InputError: Synthetic cells in validation or test, no rare class, no shortfall, or a
-            missing file of weights.
+        InputError: Synthetic cells in validation or test, no rare class, no shortfall, a preprocessing
+            or a symmetry that does not suit the cells, or a missing file of weights.
     """
     for key, path in (("inception", settings.inception), ("encoder.path", settings.encoder.path)):
         if path is not None and not path.exists():
             raise InputError(f"{key}={path}: no such file; set it to where the weights are.")
-    split = divide(sources.load(settings.data), settings.split)
+    assert not isinstance(settings.preprocess, dict), "several preprocessings are several studies"
+    split = preprocessed(divide(sources.load(settings.data), settings.split), settings.preprocess)
     require_real(split.val, "validation")
     require_real(split.test, "test")
     study = Study(settings, run, split, say)
     assert study.rare  # it and the shortfall refuse what cannot work
     assert study.shortfall is not None
+    for kind in {STRATEGIES[s].generator for s in settings.strategies if settings.models(s)}:
+        symmetry_of(getattr(settings.generators, str(kind)).augmentation, split.train.modality)
     return study
 
 
@@ -184,6 +191,8 @@ def claim(study: Study) -> None:
             f"{study.run.path}: was begun with other cells than data now holds; choose a new out=."
         )
     sides = {"train": split.train.counts, "val": split.val.counts, "test": split.test.counts}
+    if split.preprocessing is not None:
+        split.preprocessing.save(study.run.path)
     write_json(known, {"digest": split.digest, **sides})
 
 

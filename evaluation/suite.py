@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from cells.cellset import CellSet
+from cells.cellset import UNPROCESSED, XRAY, CellSet
+from cells.medmnist import Modality
+from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.agreement import label_agreement
 from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
@@ -29,6 +31,7 @@ class EvaluateSettings(Settings):
         holdout: Folder of real images that generator and encoder have not seen: the reference.
         encoder: What the features are; see `evaluation.encoders`.
         image_size: Edge in pixels that all images are brought to; None takes the synthetic ones'.
+        modality: ``xray`` for images that are not to be flipped or turned; ``auto``: as a saved set says.
         floor_repeats: Random halvings of the reference behind each floor.
         labels: Train a judge on `real` and ask it for the class of each synthetic image.
         judge: What that judge is.
@@ -40,6 +43,7 @@ class EvaluateSettings(Settings):
     holdout: Path | None = None
     encoder: EncoderSettings = DomainSettings()
     image_size: int | None = Field(default=None, ge=8, le=1024)
+    modality: Modality = "auto"
     floor_repeats: int = Field(default=10, ge=2, le=1000)
     labels: bool = True
     judge: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
@@ -49,8 +53,11 @@ class EvaluateSettings(Settings):
 def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> dict[str, Any]:
     """Read the folders and score them; see `evaluate_sets`.
 
+    Where the synthetic folder holds a ``preprocessing.json``, as synthesize writes it, its generator
+    learned from preprocessed cells: real images that are not so yet go through the same steps first.
+
     Raises:
-        InputError: If a folder, an image, a class or the encoder is not usable.
+        InputError: If a folder, an image, a class, the encoder or the preprocessing is not usable.
     """
     if _fits_domain(settings) and settings.holdout is None:
         raise InputError(
@@ -61,7 +68,29 @@ def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> d
     real = read_folder(settings.real, size, cache)
     synthetic = read_folder(settings.synthetic, size, cache)
     holdout = read_folder(settings.holdout, size, cache) if settings.holdout else None
-    return evaluate_sets(real, synthetic, holdout, settings, cache)
+    sides = [side for side in (real, synthetic, holdout) if side is not None]
+    asked = settings.modality
+    found = XRAY if any(side.modality == XRAY for side in sides) else synthetic.modality
+    done = Preprocessing.load(settings.synthetic)
+    real, synthetic = (side.with_modality(found if asked == "auto" else asked) for side in (real, synthetic))
+    real = _alike(real, done, "real")
+    holdout = None if holdout is None else _alike(holdout, done, "holdout")
+    result = evaluate_sets(real, synthetic, holdout, settings, cache)
+    return {**result, "preprocessing": None if done is None else done.to_json()}
+
+
+def _alike(cells: CellSet, done: Preprocessing | None, role: str) -> CellSet:
+    """Real cells in the state of those that the generator learned from.
+
+    Raises:
+        InputError: If only some of them are preprocessed, or they are of another size.
+    """
+    ready = [UNPROCESSED in said for said in cells.provenance]
+    if done is None or all(ready):
+        return cells
+    if any(ready):
+        raise InputError(f"{role}=: some of its images are preprocessed and some are not; use one kind.")
+    return done.cells(cells)
 
 
 def evaluate_sets(

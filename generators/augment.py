@@ -19,7 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cells.cellset import XRAY
+from runtime.errors import InputError
+
 Symmetry = Literal["dihedral", "flips", "none"]
+AskedSymmetry = Literal["auto", "dihedral", "flips", "none"]
 LEAK_LIMIT = 0.8
 
 
@@ -51,6 +55,26 @@ SYMMETRIES: dict[Symmetry, Callable[[Tensor, torch.Generator], Tensor]] = {
     "flips": flips,
     "none": unchanged,
 }
+
+
+def symmetry_of(asked: AskedSymmetry, modality: str) -> Symmetry:
+    """The group that a generator's training cells are drawn from.
+
+    Args:
+        asked: ``auto``: flips and quarter turns for cells, none for X-rays.
+        modality: Of the cells, one of `cells.cellset.MODALITIES`.
+
+    Raises:
+        InputError: If X-rays are to be flipped or turned.
+    """
+    if asked == "auto":
+        return "none" if modality == XRAY else "dihedral"
+    if modality == XRAY and asked != "none":
+        raise InputError(
+            f"augmentation={asked}: X-rays have an up and a left and are not flipped or turned; "
+            "use auto or none (data.modality=microscopy if these are no X-rays)."
+        )
+    return asked
 
 
 def differentiable(images: Tensor, draws: torch.Generator, probability: float, symmetry: Symmetry) -> Tensor:

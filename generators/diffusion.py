@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from cells.cellset import CellSet
-from generators.augment import SYMMETRIES
+from generators.augment import SYMMETRIES, Symmetry, symmetry_of
 from generators.fitted import NetworkGenerator
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
 from generators.training import (
@@ -204,6 +204,7 @@ class Diffusion(NetworkGenerator):
 
     def _trainer(self, cells: CellSet) -> Trainer:
         settings, accelerator = self.settings, make_accelerator()
+        symmetry = symmetry_of(settings.augmentation, cells.modality)
         images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
         network = _unet(settings, len(self.classes), self.image_size, self.seed).train()
         self.network = deepcopy(network).to(accelerator.device)
@@ -222,7 +223,7 @@ class Diffusion(NetworkGenerator):
                 group["lr"] = learning_rate(number, settings)
             index = balanced_indices(host_labels, settings.batch, settings.balance, self.seed, number)
             index = index.to(images.device)
-            loss = self._loss(network, images[index], labels[index], number)
+            loss = self._loss(network, images[index], labels[index], number, symmetry)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(network.parameters(), settings.gradient_clip)
@@ -232,11 +233,13 @@ class Diffusion(NetworkGenerator):
 
         return Trainer({"network": network, "ema": self.network}, {"optimizer": optimizer}, step)
 
-    def _loss(self, network: nn.Module, pixels: Tensor, labels: Tensor, number: int) -> Tensor:
+    def _loss(
+        self, network: nn.Module, pixels: Tensor, labels: Tensor, number: int, symmetry: Symmetry
+    ) -> Tensor:
         """Loss of one batch; every draw is a function of (seed, step)."""
         settings, device = self.settings, pixels.device
         draws = torch_generator(self.seed, "noise", number)
-        turned = SYMMETRIES[settings.augmentation](pixels.float() / 127.5 - 1, draws)  # (b, 3, h, w)
+        turned = SYMMETRIES[symmetry](pixels.float() / 127.5 - 1, draws)  # (b, 3, h, w)
         # A permutation of the pixels: white noise stays white, and so all of EDM holds in patches.
         clean = pixel_unshuffle(turned, settings.patch)  # (b, 3 p², h / p, w / p)
         sigma = (

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cells.cellset import CellSet
-from generators.augment import LEAK_LIMIT, differentiable
+from generators.augment import LEAK_LIMIT, Symmetry, differentiable, symmetry_of
 from generators.fitted import NetworkGenerator
 from generators.networks import Critic, ImageMaker
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
@@ -176,6 +176,7 @@ class Game:
     maker_adam: Any
     critic_adam: Any
     spread: Tensor
+    symmetry: Symmetry
     accelerator: Accelerator
 
     def play(self, pixels: Tensor, labels: Tensor, number: int) -> dict[str, Tensor]:
@@ -224,7 +225,7 @@ class Game:
 
     def _seen(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """Images as the critic sees them."""
-        return differentiable(images, draws, self.settings.transforms, self.settings.augmentation)
+        return differentiable(images, draws, self.settings.transforms, self.symmetry)
 
     def _descend(self, loss: Tensor, optimizer: Any) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -265,6 +266,7 @@ class Gan(NetworkGenerator):
 
     def _trainer(self, cells: CellSet) -> Trainer:
         settings, accelerator = self.settings, make_accelerator()
+        symmetry = symmetry_of(settings.augmentation, cells.modality)
         images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
         networks = self._networks()
         self.network = deepcopy(networks[0]).to(accelerator.device)
@@ -275,7 +277,8 @@ class Gan(NetworkGenerator):
         ]
         maker, critic, *prepared = accelerator.prepare(*networks, *optimizers)
         spread = class_spread(images, labels)
-        game = Game(settings, self.seed, maker, critic, prepared[0], prepared[1], spread, accelerator)
+        nets, adams = (maker, critic), (prepared[0], prepared[1])
+        game = Game(settings, self.seed, *nets, *adams, spread, symmetry, accelerator)
         host_labels = labels.cpu()
 
         def step(number: int) -> dict[str, Tensor]:

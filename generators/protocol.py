@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cells.cellset import CellSet
+from cells.cellset import MICROSCOPY, CellSet
 from runtime.checkpoint import load_weights, save_weights
 from runtime.errors import InputError
 from runtime.rundir import RunDir, first_difference, read_json, write_text
@@ -84,22 +84,25 @@ class FitRecord:
 
     Attributes:
         split_digest: Digest over the pixels of the training cells, in any order.
-        seen: Pixel digest of every training cell, sorted.
+        seen: Pixel digest of every training cell, and where it was preprocessed also that of before;
+            sorted.
         origins: Kinds of cells, e.g. ``("phantom",)``.
         counts: Training cells per class.
+        modality: One of `cells.cellset.MODALITIES`.
     """
 
     split_digest: str
     seen: tuple[str, ...]
     origins: tuple[str, ...]
     counts: Mapping[str, int]
+    modality: str = MICROSCOPY
 
     @classmethod
     def of(cls, cells: CellSet) -> FitRecord:
         """The record of a training set."""
-        seen = tuple(sorted(str(digest) for digest in cells.digests))
+        seen = tuple(sorted({str(digest) for digest in (*cells.digests, *cells.original_digests)}))
         origins = tuple(sorted({str(origin) for origin in cells.origins}))
-        return cls(cells.digest, seen, origins, dict(cells.counts))
+        return cls(cells.digest, seen, origins, dict(cells.counts), cells.modality)
 
 
 def check_cells(generator: Generator, cells: CellSet) -> None:
@@ -136,6 +139,7 @@ def describe(generator: Generator, kind: str) -> dict[str, Any]:
         "image_size": generator.image_size,
         "seed": generator.seed,
         "split_digest": record.split_digest,
+        "modality": record.modality,
     }
 
 
@@ -186,6 +190,7 @@ def load_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         tuple(seen.read_text(encoding="utf-8").split()),
         tuple(config["origins"]),
         config["counts"],
+        config.get("modality", MICROSCOPY),
     )
     return tensors, config, record
 

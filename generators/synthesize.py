@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cells.cellset import CellSet
+from cells.cellset import MICROSCOPY, MODALITY, CellSet
 from generators.protocol import Generator, batches
 from runtime.errors import InputError, suggest
 from runtime.progress import progress
@@ -108,5 +108,7 @@ def _hwc(images: Tensor) -> NDArray[np.uint8]:
 def _common(generator: Generator, name: str, split_digest: str) -> dict[str, Any]:
     """What all records of one synthesis share."""
     common: dict[str, Any] = {"generator": name, "split_digest": split_digest}
+    if generator.record is not None and generator.record.modality != MICROSCOPY:
+        common[MODALITY] = generator.record.modality
     guidance = getattr(generator.settings, "guidance", None)
     return common if guidance is None else {**common, "guidance": guidance}

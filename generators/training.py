@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 from torch import Tensor, nn
 
-from generators.augment import Symmetry
+from generators.augment import AskedSymmetry
 from generators.protocol import Generator, Monitor, refuse_other
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
 from runtime.config import Settings
@@ -40,7 +40,8 @@ class TrainingSettings(Settings):
             trainings of some thousand steps.
         balance: 0 draws training cells as they come, 1 every class equally often, 0.5 in between
             (class probability ∝ count^(1 - balance)).
-        augmentation: Symmetries under which a cell stays a real cell; "none" for X-rays.
+        augmentation: Symmetries under which a cell stays a real cell; `auto`: flips and quarter turns,
+            for X-rays none.
         ema_half_life: Half-life of the weight average, in images.
         grid_every: Steps between sample grids (and monitor calls); 0 for the last only.
         grid_columns: Images per class in a grid.
@@ -54,7 +55,7 @@ class TrainingSettings(Settings):
     warmup: int = Field(default=50, ge=0)
     second_moment: float = Field(default=0.99, gt=0, lt=1)
     balance: float = Field(default=0.9, ge=0, le=1)
-    augmentation: Symmetry = "dihedral"
+    augmentation: AskedSymmetry = "auto"
     ema_half_life: int = Field(default=1500, ge=1)
     grid_every: int = Field(default=1000, ge=0)
     grid_columns: int = Field(default=8, ge=1)

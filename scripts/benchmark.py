@@ -3,7 +3,8 @@
     python scripts/benchmark.py configs/quickstart.yaml
     python scripts/benchmark.py configs/pbc_longtail.yaml data.root=DIR out=results/pbc seeds=10
 
-Killed at any moment, it goes on when the same command is run again.
+Where `preprocess` names several lists of steps, each is a study of its own in OUT/NAME, and the report in
+OUT compares them. Killed at any moment, it goes on when the same command is run again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from evaluation.benchmark import run_study
+from evaluation.axis import run_studies
 from evaluation.settings import StudySettings
 from runtime.command import run_command, split_arguments, words_parser
 from runtime.config import load_config
@@ -24,7 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
     if len(paths) != 1:
         raise InputError("name one config, e.g. configs/quickstart.yaml; settings are written key=value.")
     settings = load_config(StudySettings, paths[0], overrides)
-    run_study(settings, settings.out or Path("results") / paths[0].stem)
+    run_studies(settings, settings.out or Path("results") / paths[0].stem)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from pydantic import Field
 from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
+from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
 from cells.split import SIDES, LeakError, Split, SplitSettings, divide
+from cells.steps import Steps
 from cells.writing import write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
@@ -31,6 +33,7 @@ class PrepareSettings(Settings):
 
     data: DataSettings
     split: SplitSettings = Field(default_factory=SplitSettings)
+    preprocess: Steps = ()
     parquet: bool = False
 
 
@@ -50,15 +53,32 @@ def main(arguments: argparse.Namespace) -> None:
             raise InputError(
                 f"{str(error)[:-1]}; the audit in {run.path / 'audit.html'} shows them."
             ) from None
+        split = preprocessed(split, settings.preprocess)
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
         parts = {side: getattr(split, side) for side in SIDES}
-        write_tree(parts, run.path, About(**vars(CREDITS[settings.data.kind])), settings.parquet)
+        about = About(**vars(CREDITS[settings.data.kind]), notes=_preprocessing_notes(split))
+        write_tree(parts, run.path, about, settings.parquet)
+        if split.preprocessing is not None:
+            split.preprocessing.save(run.path)
         facts = _write_audit(run.path, Audited(loaded, near, split, leaks=settings.split.leaks), settings)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
+
+
+def _preprocessing_notes(split: Split) -> str:
+    """What the card says of the preprocessing; empty where there was none."""
+    if split.preprocessing is None:
+        return ""
+    steps = [f"{step.kind} ({step.model_dump_json(exclude={'kind'})})" for step in split.preprocessing.steps]
+    said = "".join(f"\n\n{notice}" for notice in split.preprocessing.notices)
+    return (
+        "## Preprocessing\n\nThe images are not as they came. They went through, in this order, fitted to "
+        f"train alone: {'; '.join(steps)}. `preprocessing.json` holds what was learned, and the column "
+        f"`unprocessed_sha256` the digest of each image before.{said}"
+    )
 
 
 def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
@@ -69,6 +89,8 @@ def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict
 
 
 def _say_findings(facts: dict[str, Any]) -> None:
+    for notice in facts["preprocessing"]["notices"] if facts["preprocessing"] else ():
+        print(f"WARNING: {notice}")
     keys = ("unreadable", "ignored", "exact_duplicates", "near_duplicates", "label_conflicts")
     found = [f"{len(facts[key])} {key.replace('_', ' ')}" for key in keys if facts[key]]
     if found:
@@ -93,9 +115,8 @@ def _words(source: str, rest: list[str]) -> list[str]:
     words = [f"data.kind={source}"]
     if size is None and source in TREE_KINDS:
         words.append(f"data.image_size={TREE_SIZE}")
-    return words + [
-        word if word.startswith(("data.", "split.", "parquet=")) else f"data.{word}" for word in rest
-    ]
+    own = ("data.", "split.", "preprocess=", "parquet=")
+    return words + [word if word.startswith(own) else f"data.{word}" for word in rest]
 
 
 def _is_done(out: Path, split: Split) -> bool:
@@ -131,7 +152,8 @@ def parser() -> argparse.ArgumentParser:
         f"source={'|'.join(CREDITS)}, out=DIR, keys of the source "
         "(root=, image_size=, crop=, classes=, group=, name=, seed=, …) and of the split "
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop|allow, "
-        "split.near_duplicates=true), and parquet=true to also write each side as one file, cells.parquet",
+        "split.near_duplicates=true), preprocess=[{kind: …}, …], "
+        "and parquet=true to also write each side as one file, cells.parquet",
     )
 
 

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from cells.balance import BalanceSettings, quotas
 from cells.cellset import CellSet
+from cells.preprocessing import Preprocessing
 from cells.sources import FolderData, SplitFolderData
 from cells.sources import load as load_cells
 from cells.writing import is_unfinished
@@ -66,7 +67,14 @@ def main(arguments: argparse.Namespace) -> None:
     drawn = synthesize(generator, wanted, settings.seed, settings.generator.name, record.split_digest)
     about = about_set(generator, settings.generator, settings.seed)
     drawn.save(settings.out, about, settings.parquet)
+    if done := generator_preprocessing(settings.generator):
+        done.save(settings.out)  # so that evaluation does the same to real images
     print(f"drew {len(drawn)} cells: {settings.out}")
+
+
+def generator_preprocessing(folder: Path) -> Preprocessing | None:
+    """What the training cells of a saved generator went through; None for nothing."""
+    return Preprocessing.load(folder) or Preprocessing.load(folder / "model")
 
 
 def _check_free(out: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 from pydantic import Field
 
 from cells.cellset import CellSet
+from cells.preprocessing import preprocessed
 from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
+from cells.steps import Steps
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import METRICS, scores
 from runtime.command import run_command, split_arguments, take_required, words_parser
@@ -30,6 +32,7 @@ class TrainClassifierSettings(Settings):
     Attributes:
         data: Where the real cells come from.
         split: How they are divided.
+        preprocess: Steps that all images go through first, fitted to the training side.
         classifier: The network and its training.
         seed: Decides weights, batches and augmentation.
         rare: Classes whose mean recall is of interest; none: the one with the fewest cells.
@@ -38,6 +41,7 @@ class TrainClassifierSettings(Settings):
 
     data: DataSettings
     split: SplitSettings = Field(default_factory=SplitSettings)
+    preprocess: Steps = ()
     classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
     seed: int = 0
     rare: tuple[str, ...] = ()
@@ -51,7 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
     if len(paths) != 1:
         raise InputError(f"give one config, e.g. configs/classifier_pbc.yaml, not {len(paths)}.")
     settings = load_config(TrainClassifierSettings, paths[0], overrides)
-    split = divide(load(settings.data), settings.split)
+    split = preprocessed(divide(load(settings.data), settings.split), settings.preprocess)
     check_rare(settings.rare, split.train.classes)
     train = with_synthetic(split.train, settings.synthetic)
     with RunDir(Path(out), to_dict(settings)) as run:
@@ -85,7 +89,7 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
         raise InputError(
             f"{folder}: its generator learned from other cells than these training cells (digest "
             f"{', '.join(sorted(makers))}, not {train.digest}) and may have seen the test cells; "
-            "use a generator that was trained with the same data and split."
+            "use a generator that was trained with the same data, split and preprocess."
         )
     try:
         return train + added
@@ -114,6 +118,10 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
     for row in classifier.history:
         run.log(**row)
     classifier.save(run.path)
+    if split.preprocessing is not None:
+        split.preprocessing.save(run.path)
+        for notice in split.preprocessing.notices:
+            print(f"WARNING: {notice}")
     counts = split.train.counts
     rare = settings.rare or (min(counts, key=lambda name: counts[name]),)
     found: dict[str, Any] = {

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, DataSettings
 from cells.sources import load as load_cells
 from cells.split import SplitSettings, divide
+from cells.steps import Steps
 from generators import DiffusionSettings, GeneratorSettings, build
 from generators.card import write_model_card
 from generators.training import write_grid
@@ -32,12 +34,14 @@ class TrainGeneratorSettings(Settings):
     Attributes:
         data: The source of cells.
         split: How to divide it; the generator sees the training side only.
+        preprocess: Steps that the images go through first, fitted to the training side.
         generator: Kind and settings.
         seed: Of initialization and training.
     """
 
     data: DataSettings
     split: SplitSettings = Field(default_factory=SplitSettings)
+    preprocess: Steps = ()
     generator: GeneratorSettings = Field(default_factory=DiffusionSettings)
     seed: int = 0
 
@@ -50,10 +54,15 @@ def main(arguments: argparse.Namespace) -> None:
     out, overrides = take(overrides, "out")
     folder = Path(out or Path("results") / paths[0].stem)
     settings = load_config(TrainGeneratorSettings, paths[0], overrides)
-    train = divide(load_cells(settings.data), settings.split).train
+    split = preprocessed(divide(load_cells(settings.data), settings.split), settings.preprocess)
+    train = split.train
     generator = build(settings.generator, train.classes, train.image_size, settings.seed)
     with RunDir(folder, to_dict(settings)) as run:
         generator.fit(train, run)
+        if split.preprocessing is not None:
+            split.preprocessing.save(run.path / "model")
+            for notice in split.preprocessing.notices:
+                print(f"WARNING: {notice}")
         write_model_card(generator, CREDITS[settings.data.kind], run.path / "model")
         write_grid(generator, run.path / "model" / "samples" / "grid.png", columns=8)
     print(f"trained on {len(train)} cells; the generator is in {folder / 'model'}")

@@ -101,3 +101,15 @@ def test_resizing_keeps_the_table() -> None:
     assert small.pixels.shape == (6, 4, 4, 3)
     assert small.counts == made().counts
     assert made().resized(8).digest == made().digest
+
+
+def test_the_modality_goes_wherever_the_cells_go(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)
+    cells = CellSet.from_arrays(pixels, [0, 1, 0, 1], ("a", "b"), provenance=[{"stack": "x"}] * 4)
+    assert cells.modality == "microscopy"
+    xrays = cells.with_modality("xray")
+    xrays.save(tmp_path / "set")
+    for same in (xrays.subset([2]), xrays + cells, xrays.resized(16), CellSet.load(tmp_path / "set")):
+        assert same.modality == "xray" and same.provenance[0]["stack"] == "x"
+    assert xrays.with_modality("microscopy").provenance.tolist() == cells.provenance.tolist()
+    assert xrays.digest == cells.digest

@@ -11,6 +11,7 @@ from cells import packing
 from cells.images import (
     AUGMENTATIONS,
     Decoding,
+    augmentation_of,
     decode,
     find_images,
     fit_square,
@@ -241,3 +242,18 @@ def test_real_cells_pack_and_augment(shared: Path) -> None:
     assert packed.shape == (40, 28, 28, 3)
     assert 100 < packed.mean() < 230
     assert strong_augmentation(to_bytes(packed), 0).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["mild", "strong"])
+def test_xrays_keep_their_up_and_left_and_have_no_color(name: str) -> None:
+    ramp = np.arange(32, dtype=np.uint8)[:, None] * 3 + np.arange(32, dtype=np.uint8)[None] * 4
+    batch = to_bytes(np.broadcast_to(ramp[None, :, :, None], (64, 32, 32, 3)).copy())
+    made = augmentation_of(name, "xray")(batch, 0)
+    assert made.dtype == torch.float32 and made.min() >= 0 and made.max() <= 1
+    down, right = made[:, 0, 16:].mean(dim=(1, 2)), made[:, 0, :, 16:].mean(dim=(1, 2))
+    assert (down > made[:, 0, :16].mean(dim=(1, 2))).all()
+    assert (right > made[:, 0, :, :16].mean(dim=(1, 2))).all()
+    assert (made - made[:, :1]).abs().max() < 1e-6
+    assert not torch.equal(made[0], made[1])  # light differs from image to image
+    turned = augmentation_of(name, "microscopy")(batch, 0)
+    assert not (turned[:, 0, 16:].mean(dim=(1, 2)) > turned[:, 0, :16].mean(dim=(1, 2))).all()

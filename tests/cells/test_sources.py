@@ -15,6 +15,8 @@ from cells.sources import (
     TREE_KINDS,
     DataSettings,
     FolderData,
+    HfFolderData,
+    ParquetData,
     PbcData,
     PhantomData,
     SplitFolderData,
@@ -333,3 +335,30 @@ def test_real_npz(shared: Path) -> None:
     with pytest.raises(InputError, match=r"the same image is in train and in val.*leaks=drop"):
         divide(chest, SplitSettings())
     assert len(divide(chest, SplitSettings(leaks="drop")).train) < 4708
+
+
+def test_the_modality_is_known_set_or_read_back(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (8, 28, 28), dtype=np.uint8), np.arange(8)[:, None] % 2
+    arrays = {
+        f"{side}_{k}": v
+        for side in ("train", "val", "test")
+        for k, v in (("images", images), ("labels", labels))
+    }
+    np.savez(tmp_path / "pneumoniamnist.npz", **arrays)
+    np.savez(tmp_path / "other.npz", **arrays)
+    known = MedmnistData(name=str(tmp_path / "pneumoniamnist.npz"))
+    other = MedmnistData(name=str(tmp_path / "other.npz"))
+    assert load(known).modality == "xray" and load(other).modality == "microscopy"
+    assert load(other.model_copy(update={"modality": "xray"})).modality == "xray"
+    assert load(known.model_copy(update={"modality": "microscopy"})).modality == "microscopy"
+    load(known).subset(np.arange(8)).save(tmp_path / "set", parquet=True)
+    for data in (
+        FolderData(root=tmp_path / "set", image_size=28),
+        HfFolderData(root=tmp_path / "set", image_size=28),
+        ParquetData(root=tmp_path / "set" / "cells.parquet", image_size=28),
+    ):
+        assert load(data).modality == "xray", data.kind
+    assert (
+        load(FolderData(root=tmp_path / "set", image_size=28, modality="microscopy")).modality == "microscopy"
+    )

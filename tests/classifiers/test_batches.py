@@ -56,10 +56,10 @@ def test_samples_are_a_function_of_seed_and_step(name: str) -> None:
     assert not torch.equal(first[17], first[18])
 
 
-def run(augmentation: str, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+def run(augmentation: str, seed: int = 0, modality: str = "microscopy") -> list[tuple[Tensor, Tensor]]:
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (102, 3, 16, 16), dtype=torch.uint8, generator=draws)
-    stream = batches(pixels, LABELS, "uniform", augmentation, batch=8, steps=6, seed=seed)
+    stream = batches(pixels, LABELS, "uniform", augmentation, modality=modality, batch=8, steps=6, seed=seed)
     return list(stream)
 
 
@@ -86,8 +86,19 @@ def test_the_background_thread_ends_when_training_stops_early(
     monkeypatch.setattr(module, "PREPARED_AHEAD", ("mild",))
     pixels = torch.zeros(102, 3, 8, 8, dtype=torch.uint8)
     before = threading.active_count()
-    stream = batches(pixels, LABELS, "uniform", "mild", batch=8, steps=1000, seed=0)
+    stream = batches(pixels, LABELS, "uniform", "mild", modality="microscopy", batch=8, steps=1000, seed=0)
     next(stream)
     assert threading.active_count() == before + 1
     stream.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("augmentation", ["mild", "strong"])
+def test_xrays_are_never_flipped_or_turned(augmentation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("cells.images._turned", lambda images, draws: calls.append(1) or images)
+    run(augmentation)
+    assert calls
+    calls.clear()
+    run(augmentation, modality="xray")
+    assert not calls

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from cells.cellset import CellSet
+from cells.preprocessing import Preprocessing
+from cells.steps import Gamma
 from evaluation.benchmark import refuse_seen, run_study, within
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
 from evaluation.study import trials
+from generators import augment
+from generators.protocol import FitRecord
 from runtime.config import load_config
 from runtime.errors import InputError
 from runtime.rundir import write_text
@@ -224,3 +228,41 @@ def test_within_keeps_the_first_of_each_class() -> None:
     pixels = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     cells = CellSet.from_arrays(pixels, [0, 1, 0, 1, 0], ("a", "b"))
     assert within(cells, {"a": 2, "b": 5}).pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_preprocessing_hides_no_seen_cell(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    cells = CellSet.from_arrays(pixels, [0, 1], ("a", "b"), names=["x", "y"])
+    done = Preprocessing.fit((Gamma(),), cells).cells(cells)
+    for seen, scored in ((cells, done), (done, done), (done, cells)):
+        record = FitRecord.of(seen)
+        write_text(tmp_path / "seen.txt", "".join(f"{digest}\n" for digest in record.seen))
+        with pytest.raises(InputError, match="x: the generator"):
+            refuse_seen(tmp_path / "seen.txt", scored)
+
+
+def test_xrays_are_never_flipped_in_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(images: Any, draws: Any) -> Any:
+        raise AssertionError("an X-ray was flipped")
+
+    for name in ("dihedral", "flips"):
+        monkeypatch.setitem(augment.SYMMETRIES, name, forbidden)
+    monkeypatch.setattr("cells.images._turned", forbidden)
+    random = np.random.default_rng(0)
+    arrays = {}
+    for side, count in (("train", 30), ("val", 8), ("test", 12)):
+        arrays[f"{side}_images"] = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{side}_labels"] = (np.arange(count) % 5 == 0)[:, None].astype(np.int64)
+    np.savez(tmp_path / "pneumoniamnist.npz", **arrays)
+    data = {"kind": "pneumoniamnist", "name": str(tmp_path / "pneumoniamnist.npz")}
+    changes = {"data": data, "rare": ["pneumonia"], "seeds": 1, "preprocess": [{"kind": "clahe"}]}
+    settings = tiny(**changes)
+    results = run_study(settings, tmp_path / "out", list[str]().append)
+    assert len(results["trials"]) == len(STRATEGIES)
+    assert CellSet.load(tmp_path / "out" / "synthetic" / "gan" / "seed-0").modality == "xray"
+    asked = {**TINY["generators"], "gan": {**TINY["generators"]["gan"], "augmentation": "dihedral"}}
+    with pytest.raises(InputError, match="X-rays have an up and a left"):
+        run_study(tiny(**changes, generators=asked), tmp_path / "asked", print)
+    assert not (tmp_path / "asked" / "real").exists()
+    with pytest.raises(InputError, match="X-rays"):
+        run_study(tiny(**{**changes, "preprocess": [{"kind": "crop_to_cell"}]}), tmp_path / "crop", print)

@@ -9,8 +9,10 @@ from generators.augment import (
     dihedral,
     flips,
     light,
+    symmetry_of,
     translation,
 )
+from runtime.errors import InputError
 
 
 def _draws(seed: int = 0) -> torch.Generator:
@@ -93,3 +95,12 @@ def test_transforms_are_applied_as_often_as_asked_and_pass_gradients() -> None:
 def test_probability_that_would_leak_is_refused() -> None:
     with pytest.raises(AssertionError):
         differentiable(torch.rand(2, 3, 8, 8), _draws(), 0.8, "none")
+
+
+def test_the_symmetry_follows_the_modality() -> None:
+    assert symmetry_of("auto", "microscopy") == "dihedral"
+    assert symmetry_of("auto", "xray") == symmetry_of("none", "xray") == "none"
+    assert symmetry_of("flips", "microscopy") == "flips"
+    for asked in ("dihedral", "flips"):
+        with pytest.raises(InputError, match="X-rays have an up and a left"):
+            symmetry_of(asked, "xray")

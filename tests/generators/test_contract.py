@@ -15,9 +15,13 @@ import pytest
 import torch
 
 from cells.cellset import CellSet
+from cells.preprocessing import Preprocessing
+from cells.steps import Gamma
 from generators import GENERATORS, Generator, build, load
+from generators.augment import SYMMETRIES
 from generators.diffusion import Diffusion
 from generators.gan import Gan
+from generators.resample import RepeatSettings
 from generators.synthesize import remake, synthesize
 from runtime.errors import InputError
 from runtime.rundir import RunDir
@@ -330,3 +334,32 @@ def test_size_must_be_divisible_by_four(kind: str, settings_of: dict[str, Any]) 
     for size in (30, 4):
         with pytest.raises(InputError, match="divisible by 4"):
             build(settings_of[kind], ("a", "b"), size)
+
+
+@pytest.mark.parametrize("kind", ["gan", "diffusion"])
+def test_xrays_are_not_turned_and_their_synthetic_cells_say_so(
+    kind: str, settings_of: Any, cells: CellSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(images: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+        raise AssertionError("an X-ray was flipped")
+
+    for name in ("dihedral", "flips"):
+        monkeypatch.setitem(SYMMETRIES, name, forbidden)
+    settings, xrays = settings_of[kind], cells.with_modality("xray")
+    made = build(settings, cells.classes, cells.image_size).fit(xrays, RunDir(tmp_path / "run"))
+    read = load(tmp_path / "run" / "model")
+    assert made.record == read.record and read.record.modality == "xray"
+    drawn = synthesize(read, {"rare": 2}, 0, kind, xrays.digest)
+    assert drawn.modality == "xray"
+    with pytest.raises(InputError, match="X-rays have an up and a left"):
+        asked = settings.model_copy(update={"augmentation": "dihedral"})
+        build(asked, cells.classes, cells.image_size).fit(xrays, RunDir(tmp_path / "asked"))
+    with pytest.raises(AssertionError, match="was flipped"):  # so the test would notice
+        build(settings, cells.classes, cells.image_size).fit(cells, RunDir(tmp_path / "cells"))
+
+
+def test_seen_cells_are_listed_as_they_were_before_preprocessing_too(cells: CellSet, run: RunDir) -> None:
+    done = Preprocessing.fit((Gamma(),), cells).cells(cells)
+    build(RepeatSettings(), cells.classes, cells.image_size).fit(done, run)
+    seen = (run.path / "model" / "seen.txt").read_text().split()
+    assert seen == sorted({*cells.digests, *done.digests})

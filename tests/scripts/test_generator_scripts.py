@@ -11,7 +11,11 @@ from torchvision.datasets import ImageFolder
 
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
-from cells.sources import Credit
+from cells.preprocessing import Preprocessing
+from cells.sources import Credit, PhantomData
+from cells.sources import load as load_cells
+from cells.split import Split, SplitSettings, divide
+from classifiers.training import Classifier, ClassifierSettings
 from generators import build, load
 from generators.card import about_set, write_model_card
 from generators.resample import RepeatSettings
@@ -241,3 +245,42 @@ def test_help_explains_the_command(name: str, script: Script) -> None:
     code, out, _ = script(name, "--help")
     assert code == 0
     assert "python scripts/" in out
+
+
+def test_a_generator_of_preprocessed_cells_hands_on_what_was_done(script: Script, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG.format(kind="gan"))
+    steps = "preprocess=[{kind: gamma, gamma: 0.5}, {kind: stain_normalization}]"
+    assert script("train_generator", config, f"out={tmp_path / 'run'}", steps)[0] == 0
+    model, made = tmp_path / "run" / "model", tmp_path / "set"
+    assert (
+        script("synthesize", f"generator={model}", f"out={made}", "counts.round=8", "counts.lobed=8")[0] == 0
+    )
+    assert (made / "preprocessing.json").read_text() == (model / "preprocessing.json").read_text()
+    assert script("train_generator", config, f"out={tmp_path / 'run'}")[0] == 2  # another list of steps
+
+    data = PhantomData(image_size=16, counts={"round": 6, "lobed": 4}, val_per_class=2, test_per_class=2)
+    split = divide(load_cells(data), SplitSettings())
+    seen = (model / "seen.txt").read_text().split()
+    assert set(split.train.digests) < set(seen) and len(seen) == 2 * len(split.train)
+
+    # Evaluation does the same to real cells: prepared by hand or by itself, the figures are equal.
+    done = Preprocessing.load(model)
+    assert done is not None
+    split.train.save(tmp_path / "raw")
+    done.cells(split.train).save(tmp_path / "ready")
+    found = {}
+    for real in ("raw", "ready"):
+        words = (f"real={tmp_path / real}", f"synthetic={made}", "labels=false", "floor_repeats=2")
+        encoder = ("encoder.kind=domain", f"encoder.path={_encoder(split, tmp_path)}")
+        code, _, err = script("evaluate", *words, *encoder, f"out={tmp_path / real}.json")
+        assert code == 0, err
+        found[real] = json.loads((tmp_path / f"{real}.json").read_text())
+    assert found["raw"]["fidelity"] == found["ready"]["fidelity"]
+    assert found["raw"]["preprocessing"] == done.to_json()
+
+
+def _encoder(split: Split, folder: Path) -> Path:
+    net = Classifier(split.train.classes, ClassifierSettings(network="fast", width=4, steps=2, batch=4))
+    net.fit(split.train, seed=0).save(folder / "encoder")
+    return folder / "encoder"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from cells.sources import SplitFolderData, load
+from cells.sources import FolderData, SplitFolderData, load
 from cells.split import SplitSettings, divide
 
 Prepare = Callable[..., tuple[int, str, str]]
@@ -213,3 +213,30 @@ def test_leaks_are_allowed_loudly(prepare: Prepare, leaking: Path, tmp_path: Pat
     off = [*words[:2], f"out={tmp_path / 'off'}", words[3], "split.near_duplicates=false"]
     code, said, err = prepare(*off)
     assert code == 0 and "WARNING" not in said
+
+
+def test_preprocessed_images_are_written_and_said_to_be(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    words = ("source=folder", f"root={tree}", "image_size=16", "preprocess=[{kind: gamma, gamma: 0.5}]")
+    code, _, err = prepare(*words, f"out={tmp_path / 'out'}")
+    assert code == 0, err
+    facts = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert [step["settings"]["kind"] for step in facts["preprocessing"]["steps"]] == ["gamma"]
+    assert json.loads((tmp_path / "out" / "preprocessing.json").read_text()) == facts["preprocessing"]
+    assert "gamma" in (tmp_path / "out" / "README.md").read_text()
+    assert "<code>gamma</code>" in (tmp_path / "out" / "audit.html").read_text()
+    prepared = divide(load(SplitFolderData(root=tmp_path / "out", image_size=16)), SplitSettings())
+    raw = load(FolderData(root=tree, image_size=16))
+    before = dict(zip(raw.names, raw.digests, strict=True))
+    train = prepared.train
+    assert [before[name] for name in train.names] == train.original_digests.tolist()
+    assert not set(train.digests) & set(before.values())
+    code, said, _ = prepare(*words, f"out={tmp_path / 'out'}")
+    assert code == 0 and "nothing to do" in said
+
+
+def test_stain_normalization_of_what_has_no_stain_is_refused(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    step = "preprocess=[{kind: stain_normalization, method: macenko}]"
+    code, _, err = prepare("source=folder", f"root={tree}", f"out={tmp_path / 'out'}", step, "image_size=16")
+    assert code == 2 and "does not suit the training cells" in err and "Traceback" not in err

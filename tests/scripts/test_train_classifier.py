@@ -12,6 +12,7 @@ import yaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
 from cells.cellset import CellSet
+from cells.preprocessing import Preprocessing
 from cells.sources import load
 from cells.split import divide
 from classifiers.training import Classifier
@@ -179,3 +180,21 @@ def test_it_runs_on_its_own_and_explains_itself() -> None:
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "synthetic=DIR" in done.stdout
+
+
+def test_a_preprocessed_classifier_keeps_what_was_done(config: Path, tmp_path: Path) -> None:
+    steps = "preprocess=[{kind: clahe}]"
+    assert run(config, f"out={tmp_path / 'out'}", steps) == 0
+    done = Preprocessing.load(tmp_path / "out")
+    assert done is not None and done.fitted_on == train_cells().digest
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["trained_on"] == done.cells(train_cells()).digest
+
+
+def test_synthetic_cells_of_other_preprocessing_are_refused(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = train_cells()
+    made = synthetic(cells, cells.digest, tmp_path / "made")  # of a generator that saw the cells as they were
+    assert run(config, f"out={tmp_path / 'out'}", f"synthetic={made}", "preprocess=[{kind: clahe}]") == 2
+    assert "same data, split and preprocess" in capsys.readouterr().err
