@@ -1,7 +1,6 @@
 """Archives, unpacked with guards into a folder that is whole or absent."""
 
 import lzma
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -12,8 +11,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from cells.download import check_unchanged, locked
+from cells.download import check_unchanged
 from cells.images import SUFFIXES, cache_folder
+from cells.whole import make_whole
 from runtime.errors import InputError
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -73,7 +73,7 @@ def unpacked(archive: Path, limits: Limits | None = None) -> Path:
 
 def _unpacked(archive: Path, limits: Limits) -> Path:
     folder = cache_folder() / "unpacked" / check_unchanged(archive)[:32]
-    return make_folder(folder, lambda aside: _unpack(archive, aside, limits))
+    return make_whole(folder, lambda aside: _unpack(archive, aside, limits))
 
 
 def inner_folder(folder: Path) -> Path:
@@ -85,34 +85,7 @@ def inner_folder(folder: Path) -> Path:
     return folder
 
 
-def make_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """A folder that is whole or absent: filled under a temporary name, then renamed.
-
-    Args:
-        folder: Where; if it is there already, it is whole and stays.
-        fill: Writes the content into the folder that it is given.
-
-    Raises:
-        InputError: If it cannot be written.
-    """
-    if folder.is_dir():
-        return folder
-    with locked(folder):
-        if not folder.is_dir():
-            aside = folder.with_name(f".{folder.name}.tmp")
-            shutil.rmtree(aside, ignore_errors=True)  # what an interrupted start left
-            try:
-                aside.mkdir()
-                fill(aside)
-                aside.rename(folder)
-            except OSError as error:
-                raise InputError(f"{folder.parent}: cannot be written ({error.strerror}).") from None
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-    return folder
-
-
-def _unpack(archive: Path, into: Path, limits: Limits) -> None:
+def _unpack(archive: Path, into: Path, limits: Limits) -> Path:
     written = 0
     allowed = min(limits.total, max(limits.free, limits.ratio * archive.stat().st_size))
     try:
@@ -130,6 +103,7 @@ def _unpack(archive: Path, into: Path, limits: Limits) -> None:
     except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again.") from None
+    return into
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:

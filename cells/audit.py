@@ -16,13 +16,18 @@ from PIL import Image
 
 from cells.cellset import CellSet, Loaded
 from cells.duplicates import NearDuplicate
-from cells.sources import CREDITS, DataSettings
-from cells.split import SIDES, Split
+from cells.leaks import SIDES
+from cells.long_tail import TRIMMED
+from cells.masks import HsvMasks, OtsuMasks, nucleus_and_cytoplasm
+from cells.overlays import outlined
+from cells.sources import DataSettings, credit_of
+from cells.split import Split
 from runtime.errors import InputError
 from runtime.progress import progress
 
 SHOWN = 24  # cells of each class in the page
 SHOWN_PAIRS = 100
+OUTLINED_A_ROW = 6  # more would be shown smaller than the lines are wide
 NOT_KNOWN = "not known"
 DROPPED = "dropped"
 
@@ -37,6 +42,7 @@ class Audited:
         split: The split, or None where it was refused.
         refused: Why it was refused, or empty.
         leaks: How leaks of a pre-made split are treated: ``refuse``, ``drop`` or ``allow``.
+        by_file: The split follows a split file, and not what the source came with.
     """
 
     loaded: Loaded
@@ -44,6 +50,12 @@ class Audited:
     split: Split | None
     refused: str = ""
     leaks: str = "refuse"
+    by_file: bool = False
+
+    @property
+    def premade(self) -> NDArray[np.object_]:
+        """The side of each cell as the source, or the split file, has it, shape (n,)."""
+        return self.sides if self.by_file else self.loaded.cells.splits
 
     @property
     def sides(self) -> NDArray[np.object_]:
@@ -65,7 +77,8 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
 
     Returns:
         Counts per class and side, the imbalance factor of train (largest class over smallest; None
-        where a class has no cell there), sizes and color modes of the files, what was unreadable
+        where a class has no cell there), training cells before and after a long tail (None without
+        one), sizes and color modes of the files, what was unreadable
         or ignored, pairs of exact and of near duplicates, the pairs whose labels disagree, what is
         on several sides of a pre-made split, the split's digest (None where it was refused), and what
         its images went through.
@@ -81,11 +94,12 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
     train = [row["train"] for row in counts.values()]
     exact, near = _exact_duplicates(cells, sides), _near_duplicates(cells, sides, audited.near)
     both = [*exact, *near]
-    sizes, modes = _files(cells, data)
+    sizes, modes = _files(audited.loaded)
+    credit = credit_of(data)
     return {
         "source": data.kind,
-        "licence": CREDITS[data.kind].licence,
-        "citation": CREDITS[data.kind].citation,
+        "licence": credit.licence,
+        "citation": credit.citation,
         "refused": audited.refused,
         "leaks": audited.leaks,
         "cells": len(cells),
@@ -97,12 +111,13 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         "source_modes": modes,
         "counts": counts,
         "imbalance_factor": round(max(train) / min(train), 2) if min(train) else None,
+        "long_tail": _long_tail(audited.split),
         "unreadable": dict(audited.loaded.unreadable),
         "ignored": list(audited.loaded.ignored),
         "exact_duplicates": exact,
         "near_duplicates": near,
         "label_conflicts": [pair for pair in both if len(set(pair["labels"])) > 1],
-        "across_splits": _across_splits(cells, both),
+        "across_splits": _across_splits(cells, audited.premade, both),
         "split_digest": audited.split.digest if audited.split else None,
         "preprocessing": done.to_json() if (done := audited.split and audited.split.preprocessing) else None,
     }
@@ -134,31 +149,44 @@ def _near_duplicates(
     ]
 
 
-def _across_splits(cells: CellSet, pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Pairs and groups on several sides of the split that the source came with."""
-    came = dict(zip(cells.names, cells.splits, strict=True))
-    found = [{**pair, "splits": [came[name] for name in pair["names"]]} for pair in pairs]
-    return [pair for pair in found if len(set(pair["splits"])) > 1] + list(_groups_across(cells))
+def _across_splits(
+    cells: CellSet, came: NDArray[np.object_], pairs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Pairs and groups on several sides of the split that was given; dropped cells are on none."""
+    side_of = dict(zip(cells.names, came, strict=True))
+    found = [{**pair, "splits": [side_of[name] for name in pair["names"]]} for pair in pairs]
+    across = [pair for pair in found if len({*pair["splits"]} - {DROPPED}) > 1]
+    return across + list(_groups_across(cells, came))
 
 
-def _groups_across(cells: CellSet) -> Iterator[dict[str, Any]]:
+def _groups_across(cells: CellSet, came: NDArray[np.object_]) -> Iterator[dict[str, Any]]:
     """Each group on several sides, with its first cell on each."""
     rows: dict[str, dict[str, int]] = {}
-    for row, (group, side) in enumerate(zip(cells.groups, cells.splits, strict=True)):
-        rows.setdefault(group, {}).setdefault(side, row)
+    for row in np.flatnonzero(came != DROPPED):
+        rows.setdefault(cells.groups[row], {}).setdefault(came[row], int(row))
     for group, firsts in rows.items():
         if len(firsts) > 1:
-            yield {**_entry(cells, cells.splits, "group", list(firsts.values())), "group": str(group)}
+            yield {**_entry(cells, came, "group", list(firsts.values())), "group": str(group)}
 
 
-def _files(cells: CellSet, data: DataSettings) -> tuple[dict[str, int], dict[str, int]]:
+def _long_tail(split: Split | None) -> dict[str, dict[str, int]] | None:
+    """Training cells of each class before and after the long tail; None where there is none."""
+    if split is None or not any(cell.reason == TRIMMED for cell in split.dropped):
+        return None
+    left_out = Counter(cell.label for cell in split.dropped if cell.reason == TRIMMED)
+    return {
+        name: {"before": count + left_out[name], "after": count} for name, count in split.train.counts.items()
+    }
+
+
+def _files(loaded: Loaded) -> tuple[dict[str, int], dict[str, int]]:
     """How many files have which size and color mode before all preparation, most frequent first."""
-    root = getattr(data, "root", None)
-    if root is None or data.kind == "medmnist":
+    cells = loaded.cells
+    if not loaded.files:
         return {f"{cells.image_size}×{cells.image_size}": len(cells)}, {NOT_KNOWN: len(cells)}
     with ThreadPoolExecutor() as pool, progress(len(cells), "reading sizes") as bar:
         found = []
-        for facts in pool.map(_size_and_mode, [Path(root) / name for name in cells.names]):
+        for facts in pool.map(_size_and_mode, loaded.files):
             found.append(facts)
             bar.update()
     sizes, modes = (Counter(column).most_common() for column in zip(*found, strict=True))
@@ -166,22 +194,33 @@ def _files(cells: CellSet, data: DataSettings) -> tuple[dict[str, int], dict[str
 
 
 def _size_and_mode(path: Path) -> tuple[str, str]:
+    """By the header alone: nothing is decoded."""
     try:
         with Image.open(path) as image:
             return f"{image.width}×{image.height}", image.mode
-    except (FileNotFoundError, NotADirectoryError):  # a prepared set names where the cell came from first
-        return NOT_KNOWN, NOT_KNOWN
     except OSError as error:
         raise InputError(f"{path}: cannot be read any more ({error}).") from None
 
 
-def page(facts: Mapping[str, Any], cells: CellSet) -> str:
+def page(facts: Mapping[str, Any], cells: CellSet, masks: OtsuMasks | HsvMasks | None = None) -> str:
     """The audit as one self-contained HTML page, with cells of each class and each near pair.
 
     Args:
-        facts: What `audit` returned.
+        facts: What `audit` returned, and under `morphology` what `summary` did, if that is wanted.
         cells: All cells of the source, for the pictures.
+        masks: How the masks are found that are drawn over cells of each class; None draws none.
     """
+    overlays = (
+        {}
+        if masks is None
+        else {
+            name: _picture(
+                outlined(found := _some(cells, name), nucleus_and_cytoplasm(found, masks)), OUTLINED_A_ROW
+            )
+            for name, count in cells.counts.items()
+            if count
+        }
+    )
     sheets = {name: _picture(_some(cells, name)) for name in cells.classes}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -195,7 +234,9 @@ def page(facts: Mapping[str, Any], cells: CellSet) -> str:
         for pair in facts[key][:SHOWN_PAIRS]
     }
     template = environment.get_template("audit.html.j2")
-    return template.render(facts=facts, sides=SIDES, sheets=sheets, pictures=pictures, shown=SHOWN_PAIRS)
+    return template.render(
+        facts=facts, sides=SIDES, sheets=sheets, overlays=overlays, pictures=pictures, shown=SHOWN_PAIRS
+    )
 
 
 def _some(cells: CellSet, name: str) -> NDArray[np.uint8]:
@@ -205,9 +246,9 @@ def _some(cells: CellSet, name: str) -> NDArray[np.uint8]:
     return cells.pixels[rows[spread]]
 
 
-def _picture(images: NDArray[np.uint8]) -> str:
-    """Images beside each other, 12 a row, as a data URI."""
-    columns = min(12, max(1, len(images)))
+def _picture(images: NDArray[np.uint8], a_row: int = 12) -> str:
+    """Images beside each other, as a data URI."""
+    columns = min(a_row, max(1, len(images)))
     missing = -len(images) % columns
     height, width = images.shape[1:3]
     white = np.full((missing, height, width, 3), 255, np.uint8)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from cells.archives import make_folder
 from cells.cellset import Loaded
 from cells.download import sha256
 from cells.images import DEFAULT, SUFFIXES, cache_folder, decode
 from cells.manifest import assemble
 from cells.trees import FolderData, Found
+from cells.whole import make_whole
 from runtime.config import to_dict
 from runtime.errors import InputError
 from runtime.progress import progress
@@ -71,7 +71,7 @@ def load_boxes(settings: BoxesData, classes: Mapping[str, str] | None = None) ->
     for path in (*annotations, *fields.values()):
         key.update(f"{path.relative_to(settings.root)} {sha256(path)}".encode())
     folder = cache_folder() / "boxes" / key.hexdigest()[:32]
-    make_folder(folder, lambda aside: _crop_all(annotations, fields, aside, settings))
+    make_whole(folder, lambda aside: _crop_all(annotations, fields, aside, settings))
     table = read_json(folder / "table.json")
     sides = _sides(settings.root)
     named = classes or {}
@@ -161,7 +161,7 @@ def _fields(root: Path, annotations: Sequence[Path]) -> dict[Path, Path]:
 
 def _crop_all(
     annotations: Sequence[Path], fields: Mapping[Path, Path], into: Path, settings: BoxesData
-) -> None:
+) -> Path:
     """Each cell to a numbered PNG, and the table of what is known of them, last."""
     rows: list[tuple[str, str, dict[str, Any]]] = []
     unreadable: dict[str, str] = {}
@@ -189,6 +189,7 @@ def _crop_all(
                 record = {"name": f"{field}[{number}]", "group": path.stem, "box": box.edges}
                 rows.append((target, box.label, record))
     write_json(into / "table.json", {"rows": rows, "unreadable": unreadable})
+    return into
 
 
 def _sides(root: Path) -> dict[str, str]:

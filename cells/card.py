@@ -6,12 +6,11 @@ import html
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-if TYPE_CHECKING:
-    from cells.cellset import CellSet
+from cells.cellset import CellSet
 
 UNKNOWN = "not known"
 # Hugging Face's word for a licence, and SPDX's.
@@ -167,4 +166,5 @@ FILES = """## Files
   `origin` (real, phantom or synthetic) and `sha256` of the decoded pixels. `classes.json`: all classes,
   in the order of the labels.
 - `croissant.json`: the same for tools that read Croissant. `checksums.txt`: `sha256sum -c checksums.txt`.
-- `cells.parquet`, where it was asked for: the same cells in one file."""
+- `cells.parquet`, where it was asked for: the same cells in one file. `morphology.csv`, likewise: areas,
+  nucleus-to-cytoplasm ratio, lobes, granularity and color of each cell, on masks found by a program."""

@@ -1,7 +1,6 @@
 """CellSet: the one type that carries cells from the source to the verdict."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,11 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cells.card import About
-from cells.records import provenance_of
-from cells.writing import CLASSES, FACTS, TABLE, refuse_unfinished, write_set
 from runtime.errors import InputError, suggest
-from runtime.rundir import read_json
 
 ORIGINS = ("real", "phantom", "synthetic")
 MICROSCOPY, XRAY = "microscopy", "xray"
@@ -232,77 +227,12 @@ class CellSet:
             self.provenance,
         )
 
-    def save(self, root: Path, about: About | None = None, parquet: bool = False) -> None:
-        """Write ``root/<class>/<number>.png``, ``root/metadata.jsonl`` and what describes them.
-
-        torchvision's ``ImageFolder`` and Hugging Face's ``imagefolder`` open the result as it is.
-        Synthetic PNGs carry the XMP DigitalSourceType ``trainedAlgorithmicMedia``. Beside them lie
-        a card, Croissant metadata and checksums; see `cells.writing.write_set`.
-
-        Args:
-            root: The folder; an earlier set in it is replaced.
-            about: What the card says beyond the table: licence, citation, notes.
-            parquet: Also write ``cells.parquet``.
-
-        Raises:
-            InputError: If a class cannot be a folder, a provenance is not plain JSON, or the disk
-                does not take the files.
-        """
-        write_set(self, root, about, parquet)
-
-    @classmethod
-    def load(cls, root: Path) -> "CellSet":
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: If a file is missing, or an image's pixels are not those recorded.
-        """
-        refuse_unfinished(root)
-        if not (root / TABLE).is_file():
-            raise InputError(f"{root / TABLE}: no such file; {root} is not a saved set of cells.")
-        try:
-            records = [json.loads(line) for line in (root / TABLE).read_text(encoding="utf-8").splitlines()]
-            classes = json.loads((root / CLASSES).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise InputError(f"{root}: {TABLE} or {CLASSES} is unreadable; make it again.") from None
-        images = [_load_png(root / record["file_name"]) for record in records]
-        cells = cls(
-            classes=tuple(classes),
-            pixels=np.stack(images) if images else _no_pixels(root),
-            labels=np.array([classes.index(record["label"]) for record in records], dtype=np.int64),
-            names=_column([record["name"] for record in records]),
-            groups=_column([record["group"] for record in records]),
-            splits=_column([record["split"] for record in records]),
-            origins=_column([record["origin"] for record in records]),
-            provenance=_column([provenance_of(record) for record in records]),
-        )
-        for record, digest in zip(records, cells.digests, strict=True):
-            if record["sha256"] != digest:
-                raise InputError(
-                    f"{root / record['file_name']}: differs from metadata.jsonl; make the set again."
-                )
-        return cells
-
 
 def _column(values: Sequence[Any]) -> NDArray[np.object_]:
     """An object column, also of mappings and of nothing."""
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
-
-
-def _no_pixels(root: Path) -> NDArray[np.uint8]:
-    """The images of a set without cells, which still has a size."""
-    size = int(read_json(root / FACTS)["image_size"]) if (root / FACTS).is_file() else 1
-    return np.zeros((0, size, size, 3), np.uint8)
-
-
-def _load_png(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError:
-        raise InputError(f"{path}: missing or unreadable; make the set again.") from None
 
 
 @dataclass(frozen=True)
@@ -313,8 +243,11 @@ class Loaded:
         cells: The cells.
         unreadable: Files that should have been cells and could not be decoded, with the reason.
         ignored: Files that were passed over because they are not images (dotfiles, notes), by name.
+        files: The file that each cell was decoded from (of parquet and boxes: its image or crop, in the
+            cache); empty where the cells are not in files of their own.
     """
 
     cells: CellSet
     unreadable: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()

@@ -7,13 +7,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cells.card import LICENCES, About, licence_id, origins_of, title_of
+from cells.cellset import CellSet
 from cells.records import COLUMNS, REST
-
-if TYPE_CHECKING:
-    from cells.cellset import CellSet
 
 CONFORMS = ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"]
 # The context that the specification asks for, word for word (its appendix 1).
@@ -107,6 +105,7 @@ def _files(side: str, root: Path) -> list[dict[str, Any]]:
         "metadata.jsonl": "application/jsonlines",
         "classes.json": "application/json",
         "cells.parquet": "application/x-parquet",
+        "morphology.csv": "text/csv",
     }
     found = [
         {

@@ -1,32 +1,12 @@
 """Files from the network: to a temporary name, verified, then renamed."""
 
-import fcntl
 import hashlib
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from cells.whole import make_whole
 from runtime.errors import InputError
 from runtime.rundir import write_text
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the right to make `path`; another process that makes it is waited for.
-
-    Raises:
-        InputError: If the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("w")
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be written ({error.strerror}).") from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def fetch(url: str, path: Path, checksum: str | None = None, also: str = "") -> Path:
@@ -43,26 +23,21 @@ def fetch(url: str, path: Path, checksum: str | None = None, also: str = "") -> 
         InputError: No network, no such address, a torn download or another checksum; it says which
             file goes where.
     """
-    if path.is_file():
-        return path
-    with locked(path):
-        if not path.is_file():
-            partial = path.with_name(f".{path.name}.part")
-            shutil.rmtree(partial, ignore_errors=True)  # what an interrupted download left
-            try:
-                got = _retrieve(url, partial, path.name, checksum)
-                if checksum is None:
-                    write_text(_record(path), sha256(got) + "\n")
-                got.replace(path)
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors
-                reason = " ".join(str(error).split())
-                raise InputError(
-                    f"{path.name} could not be downloaded ({reason}); put {path.name}{also} into "
-                    f"{path.parent}, from {url}."
-                ) from None
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    return path
+
+    def download(aside: Path) -> Path:
+        try:
+            got = _retrieve(url, aside, path.name, checksum)
+            if checksum is None:
+                write_text(_record(path), sha256(got) + "\n")
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{path.name} could not be downloaded ({reason}); put {path.name}{also} into "
+                f"{path.parent}, from {url}."
+            ) from None
+        return got
+
+    return make_whole(path, download)
 
 
 def _retrieve(url: str, folder: Path, name: str, checksum: str | None) -> Path:

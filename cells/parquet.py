@@ -10,16 +10,17 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cells.archives import make_folder
 from cells.cellset import Loaded
 from cells.download import sha256
 from cells.images import SUFFIXES, cache_folder
 from cells.manifest import COLUMNS, SIDE_OF, assemble, record_of, side_of, without_lone_side
 from cells.trees import FolderData, Found
+from cells.whole import make_whole
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json, write_json
 
 BATCH = 256
+NUMBERED = re.compile(r"class (\d+)")  # the class of a number that no metadata name
 SIDE = re.compile(rf"(?:^|[/_.-])({'|'.join(sorted(SIDE_OF, key=len, reverse=True))})(?=[/_.-])")
 
 
@@ -47,11 +48,11 @@ def load_parquet(settings: ParquetData) -> Loaded:
         InputError: No file, another layout, a row without image or label; with file and row.
     """
     files = _files(settings.root)
-    digest = hashlib.sha256(json.dumps([settings.image, settings.label]).encode())
+    digest = hashlib.sha256(json.dumps(["parquet 2", settings.image, settings.label]).encode())
     for name, path in files.items():
         digest.update(f"{name} {sha256(path)}".encode())
     folder = cache_folder() / "parquet" / digest.hexdigest()[:32]
-    make_folder(folder, lambda aside: _extract(files, aside, settings))
+    make_whole(folder, lambda aside: _extract(files, aside, settings))
     table = read_json(folder / "table.json")
     found = [Found(folder / row[0], row[1], row[2], row[3]) for row in table["rows"]]
     here = settings.model_copy(update={"root": folder})
@@ -68,7 +69,7 @@ def _files(root: Path) -> dict[str, Path]:
     return files
 
 
-def _extract(files: Mapping[str, Path], into: Path, settings: ParquetData) -> None:
+def _extract(files: Mapping[str, Path], into: Path, settings: ParquetData) -> Path:
     """Each image as it is to a numbered file, and the table of what is known of them, last."""
     rows: list[tuple[str, str, str, dict[str, Any]]] = []
     classes: list[str] = []
@@ -88,7 +89,18 @@ def _extract(files: Mapping[str, Path], into: Path, settings: ParquetData) -> No
         except (pa.ArrowException, OSError, EOFError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: cannot be read as parquet ({reason}); fetch it again.") from None
-    write_json(into / "table.json", {"rows": rows, "classes": classes})
+    write_json(into / "table.json", {"rows": rows, "classes": _ordered(classes, {row[1] for row in rows})})
+    return into
+
+
+def _ordered(named: Sequence[str], labels: set[str]) -> list[str]:
+    """All classes: those that the metadata name, in their order; numbers by value; others by name."""
+
+    def place(label: str) -> tuple[bool, int, str]:
+        number = NUMBERED.fullmatch(label)
+        return number is None, int(number[1]) if number else 0, label
+
+    return [*named, *sorted(labels - set(named), key=place)]
 
 
 def _rows(file: pq.ParquetFile, path: Path, settings: ParquetData) -> Iterator[dict[str, Any]]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cells.cellset import CellSet
 from cells.records import COLUMNS, record_of
 from runtime.rundir import writing
-
-if TYPE_CHECKING:
-    from cells.cellset import CellSet
 
 ROWS = 1000  # of a row group: what is held in memory, and what a reader fetches at once
 KINDS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}

@@ -145,7 +145,7 @@ def preprocessed(split: Split, steps: Sequence[StepSettings]) -> Split:
     fitted = Preprocessing.fit(tuple(steps), split.train)
     train, val, test = (fitted.cells(side) for side in (split.train, split.val, split.test))
     digest = hashlib.sha256(f"{split.digest} {fitted.digest}".encode()).hexdigest()[:16]
-    return Split(train, val, test, digest, fitted)
+    return replace(split, train=train, val=val, test=test, digest=digest, preprocessing=fitted)
 
 
 def _applied(step: Step, learned: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cells.cellset import CellSet
 from runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from cells.cellset import CellSet
 
 COLUMNS = ("file_name", "label", "name", "group", "split", "origin", "sha256")
 REST = "provenance"  # holds what a cell's provenance says under the name of a column

@@ -24,6 +24,7 @@ from cells.collections import (
     obtained,
 )
 from cells.collections import PBC_CLASSES as PBC_CLASSES
+from cells.cross_site import joined
 from cells.manifest import HfFolderData, ManifestData, load_hf_folder, load_manifest
 from cells.medmnist import SETS, MedmnistData, Size, load_medmnist
 from cells.parquet import ParquetData, load_parquet
@@ -52,7 +53,7 @@ class PhantomData(Settings):
     seed: int = 0
 
 
-DataSettings: TypeAlias = Annotated[
+OneSource: TypeAlias = (
     PhantomData
     | FolderData
     | SplitFolderData
@@ -64,9 +65,31 @@ DataSettings: TypeAlias = Annotated[
     | PbcData
     | TaleqaniData
     | BccdData
-    | CollectionData,
-    Field(discriminator="kind"),
-]
+    | CollectionData
+)
+
+
+class CrossSiteData(Settings):
+    """Train on the cells of one source, test on those of another; val is carved from train.
+
+    Each is taken whole: a split that it comes with is not used.
+
+    Attributes:
+        train: The source to learn from, with all of its own keys.
+        test: The source to test on.
+        classes: Class of train that a class of test is, ``{name in test: name in train}``; null
+            leaves it out. What is not named has the same name in both.
+        drop_unmatched: Leave out the classes of train that test does not have, instead of refusing.
+    """
+
+    kind: Literal["cross_site"] = "cross_site"
+    train: Annotated[OneSource, Field(discriminator="kind")]
+    test: Annotated[OneSource, Field(discriminator="kind")]
+    classes: dict[str, str | None] = Field(default_factory=dict)
+    drop_unmatched: bool = False
+
+
+DataSettings: TypeAlias = Annotated[OneSource | CrossSiteData, Field(discriminator="kind")]
 
 _UNKNOWN = Credit("not known: the files do not say", "not known")
 _MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 10:41 (2023), doi 10.1038/s41597-022-01721-8."
@@ -83,8 +106,24 @@ CREDITS: dict[str, Credit] = {
 TREE_KINDS = tuple(kind for kind in CREDITS if kind not in ("phantom", "medmnist", *SETS))
 
 
+def credit_of(settings: DataSettings) -> Credit:
+    """Licence and citation of a source; of two sites, those of both."""
+    if not isinstance(settings, CrossSiteData):
+        return CREDITS[settings.kind]
+    train, test = (credit_of(site) for site in (settings.train, settings.test))
+    if train == test:
+        return train
+    same = train.licence == test.licence
+    return Credit(
+        train.licence if same else f"train: {train.licence}; test: {test.licence}",
+        f"Train ({settings.train.kind}): {train.citation} Test ({settings.test.kind}): {test.citation}",
+    )
+
+
 def is_xray(settings: DataSettings) -> bool:
     """True for chest X-rays, which have an up and a left: they are not flipped or turned."""
+    if isinstance(settings, CrossSiteData):
+        return is_xray(settings.train) or is_xray(settings.test)
     name = Path(settings.name).stem if isinstance(settings, MedmnistData) else settings.kind
     return name.split("_")[0] in XRAYS
 
@@ -95,6 +134,9 @@ def located(settings: DataSettings) -> DataSettings:
     Raises:
         InputError: If there is nothing at the root and nothing to download; see `obtained`.
     """
+    if isinstance(settings, CrossSiteData):
+        sites = {"train": located(settings.train), "test": located(settings.test)}
+        return settings.model_copy(update=sites)
     if not isinstance(settings, FolderData):
         return settings
     root = settings.root
@@ -120,6 +162,8 @@ def read(settings: DataSettings) -> Loaded:
         InputError: A missing folder or file, no classes, an empty class, a class with one image,
             an unknown class, an unreadable image; the file or key is named.
     """
+    if isinstance(settings, CrossSiteData):
+        return _read_sites(settings)
     match located(settings):
         case PhantomData() as drawn:
             loaded = Loaded(_load_phantom(drawn))
@@ -148,7 +192,7 @@ def read(settings: DataSettings) -> Loaded:
     return replace(loaded, cells=_of_modality(loaded.cells, settings))
 
 
-def _of_modality(cells: CellSet, settings: DataSettings) -> CellSet:
+def _of_modality(cells: CellSet, settings: OneSource) -> CellSet:
     """The cells with the modality that is set, or known of the source; a saved set says its own."""
     asked = "auto" if isinstance(settings, PhantomData) else settings.modality
     if asked != "auto":
@@ -159,6 +203,18 @@ def _of_modality(cells: CellSet, settings: DataSettings) -> CellSet:
 def load(settings: DataSettings) -> CellSet:
     """The cells of a source; see `read`."""
     return read(settings).cells
+
+
+def _read_sites(settings: CrossSiteData) -> Loaded:
+    train, test = _read_site(settings.train, "train"), _read_site(settings.test, "test")
+    return joined(train, test, settings.classes, drop_unmatched=settings.drop_unmatched)
+
+
+def _read_site(site: OneSource, key: str) -> Loaded:
+    try:
+        return read(site)
+    except InputError as error:
+        raise InputError(f"data.{key}: {error}") from None
 
 
 def _load_phantom(settings: PhantomData) -> CellSet:

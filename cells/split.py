@@ -1,46 +1,64 @@
-"""Stratified, group-aware splits; a split has a digest."""
+"""Splits that do not leak, by shares or as folds, tailed at will; a split has a digest."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from pydantic import Field, field_validator, model_validator
 
 from cells.cellset import CellSet
 from cells.duplicates import NearDuplicate, near_duplicates
+from cells.folds import fold_of_cells
+from cells.leaks import SIDES, count_leaking, without_leaks
+from cells.leaks import LeakError as LeakError
+from cells.long_tail import LongTailSettings, long_tailed
+from cells.partition import divided, image_clusters
+from cells.split_file import check_digest, read_split, sides_of
 from runtime.config import Settings
 from runtime.errors import InputError
-from runtime.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from cells.preprocessing import Preprocessing
 
-SIDES = ("train", "val", "test")
+Sides = NDArray[np.object_]
 
 
 class SplitSettings(Settings):
     """How to divide cells; of a source that comes split, only what is missing is divided.
 
     Attributes:
-        fractions: Shares of train, val and test; they sum to 1.
+        fractions: Shares of train, val and test; they sum to 1. With `folds`, only the ratio of
+            train to val counts.
         seed: Another seed, another split.
         leaks: What to do where a pre-made split has the same image or group on two sides:
             ``refuse`` it, ``drop`` the cells from train (and, against test, from val), or
             ``allow`` it, which makes every figure on that split look better than it is.
         near_duplicates: Whether an image turned, flipped, cropped a little, relit or saved again
             counts as the same image; False goes by equal pixels only.
+        premade: Whether to ``keep`` a split that a source comes with, or to ``ignore`` it and
+            divide all of its cells anew.
+        folds: Into how many folds to divide for cross-validation; None divides once.
+        repeats: How often to divide into folds, each time differently.
+        fold: Which fold is the test side, from 0; those of the second repeat come after `folds` of
+            the first.
+        long_tail: Which cells of train to leave out, for method studies.
+        file: A split file to follow to the letter; it says all but `leaks` and `near_duplicates`.
     """
 
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     seed: int = 0
     leaks: Literal["refuse", "drop", "allow"] = "refuse"
     near_duplicates: bool = True
+    premade: Literal["keep", "ignore"] = "keep"
+    folds: int | None = Field(None, ge=2)
+    repeats: int = Field(1, ge=1)
+    fold: int = Field(0, ge=0)
+    long_tail: LongTailSettings | None = None
+    file: Path | None = None
 
     @field_validator("fractions")
     @classmethod
@@ -49,9 +67,30 @@ class SplitSettings(Settings):
             raise ValueError("give three shares above 0 that sum to 1, e.g. [0.7, 0.15, 0.15]")
         return fractions
 
+    @model_validator(mode="after")
+    def _fits(self) -> "SplitSettings":
+        fields = type(self).model_fields
+        changed = [key for key in fields if getattr(self, key) != fields[key].default]
+        also = [key for key in changed if key not in ("file", "leaks", "near_duplicates")]
+        if self.file is not None and also:
+            raise ValueError(f"the file says it all: leave out split.{also[0]}, or split.file")
+        if self.folds is None and {"repeats", "fold"} & set(changed):
+            raise ValueError("repeats and fold need folds: set split.folds, e.g. 5")
+        if self.folds is not None and self.fold >= self.folds * self.repeats:
+            raise ValueError(
+                f"there is no fold {self.fold}: {self.folds} folds x {self.repeats} repeats are "
+                f"numbered 0 to {self.folds * self.repeats - 1}"
+            )
+        return self
 
-class LeakError(InputError):
-    """Sides of a pre-made split share an image or a group."""
+
+class Dropped(NamedTuple):
+    """A cell on no side: its name, class and pixel digest, and why: ``leaking`` or ``long_tail``."""
+
+    name: str
+    label: str
+    digest: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -63,21 +102,43 @@ class Split:
         val: Real cells, for choosing.
         test: Real cells, for the final figures.
         digest: 16 hex digits over names, classes, sides and pixels (and the preprocessing).
+        dropped: Cells of the source that are on no side.
+        leaking: Cells of train and val that share an image or group with a later side, as
+            ``leaks=allow`` wanted it.
         preprocessing: What the images went through, fitted to `train` alone; None for nothing.
+        source_digest: `digest` without the preprocessing.
     """
 
     train: CellSet
     val: CellSet
     test: CellSet
     digest: str
+    dropped: tuple[Dropped, ...] = ()
+    leaking: int = 0
     preprocessing: "Preprocessing | None" = None
+    source_digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.source_digest:
+            object.__setattr__(self, "source_digest", self.digest)
+
+    @property
+    def warning(self) -> str:
+        """What must be said beside every figure that is measured on it; empty if nothing leaks."""
+        if not self.leaking:
+            return ""
+        return (
+            "Leaks were allowed (split.leaks=allow). Cells of train or val that share an image or a group "
+            f"with a cell of val or test: {self.leaking}. All figures look better than they are."
+        )
 
 
 def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate] | None = None) -> Split:
     """Divide cells into train, val and test.
 
     A pre-made split is kept; where it has no val, val is carved from train. Otherwise each class
-    is divided by `fractions`, and cells of one group, or of one image, stay together.
+    is divided by `fractions` or into folds, and cells of one group, or of one image, stay together.
+    The long tail comes last and takes cells from train only.
 
     Args:
         cells: What a source returned.
@@ -88,26 +149,45 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
     Raises:
         LeakError: If sides of a pre-made split share a group or an image.
         InputError: If a class is missing on a side or has too few groups to be on all of them,
-            or if val or test would contain synthetic cells.
+            if val or test would contain synthetic cells, if a split file does not fit the cells, or
+            if there are too few cells for the long tail.
     """
-    sides = cells.splits.copy()
     if near is None:
         near = near_duplicates(cells) if settings.near_duplicates else ()
     images = image_clusters(cells, near)
-    if not any(sides):
-        require_real(cells, "a set that is still to be split")
-        sides = _assign(cells, images, settings.fractions, SIDES, settings.seed)
+    if settings.file is not None:
+        return _as_in_file(cells, images, settings.file, settings.leaks)
+    if any(cells.splits) and settings.premade == "keep":
+        sides = _premade(cells, images, settings)
     else:
-        _check_premade(cells)
-        sides = _without_leaks(cells, images, sides, settings.leaks)
-        if "val" not in sides:
-            sides = _carve_val(cells, images, sides, settings)
-    parts = [_side(cells, sides, side) for side in SIDES]
-    for side, part in zip(SIDES, parts, strict=True):
-        _check_classes(part, side)
-    require_real(parts[1], "val")
-    require_real(parts[2], "test")
-    return Split(train=parts[0], val=parts[1], test=parts[2], digest=_digest(parts))
+        sides = _divided_anew(cells, images, settings)
+    if settings.long_tail is not None:
+        _check_classes(cells, sides)
+        sides = long_tailed(cells, sides, settings.long_tail)
+    return _split(cells, images, sides)
+
+
+def folds(
+    cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate] | None = None
+) -> Iterator[Split]:
+    """All splits of a cross-validation, fold by fold and repeat by repeat.
+
+    Each cell is in test once per repeat. Near duplicates are looked for only once.
+
+    Args:
+        cells: What a source returned.
+        settings: With `folds`; whatever `fold` is.
+        near: See `divide`.
+
+    Raises:
+        InputError: If `settings` have no folds; else see `divide`.
+    """
+    if settings.folds is None:
+        raise InputError("split.folds is not set: say how many folds, e.g. split.folds=5.")
+    if near is None:
+        near = near_duplicates(cells) if settings.near_duplicates else ()
+    for fold in range(settings.folds * settings.repeats):
+        yield divide(cells, settings.model_copy(update={"fold": fold}), near)
 
 
 def require_real(cells: CellSet, role: str) -> None:
@@ -129,11 +209,51 @@ def require_real(cells: CellSet, role: str) -> None:
         )
 
 
-def _side(cells: CellSet, sides: NDArray[np.object_], side: str) -> CellSet:
-    part = cells.subset(np.flatnonzero(sides == side))
-    column = np.empty(len(part), dtype=object)
-    column[:] = side
-    return replace(part, splits=column)
+def _as_in_file(cells: CellSet, images: NDArray[np.int64], path: Path, leaks: str) -> Split:
+    """The split of a file, which may leak only if that is allowed here as well."""
+    record = read_split(path)
+    sides = sides_of(record, cells, path)
+    remedy = f"{path} was made with leaks, which split.leaks=allow accepts, or with another search for them"
+    without_leaks(cells, images, sides, "allow" if leaks == "allow" else "refuse", remedy)
+    split = _split(cells, images, sides)
+    check_digest(record, split.digest, path)
+    return split
+
+
+def _premade(cells: CellSet, images: NDArray[np.int64], settings: SplitSettings) -> Sides:
+    """The split that the cells come with, without leaks and with a val side."""
+    _check_premade(cells)
+    if settings.folds is not None:
+        raise InputError(
+            f"split.folds={settings.folds}: the data comes split; set split.premade=ignore to divide all "
+            "of its cells into folds, or leave out split.folds to keep its split."
+        )
+    sides = without_leaks(cells, images, cells.splits, settings.leaks)
+    real = (sides == "train") & ~cells.is_synthetic
+    return sides if "val" in sides else _with_val(cells, images, sides, real, settings)
+
+
+def _divided_anew(cells: CellSet, images: NDArray[np.int64], settings: SplitSettings) -> Sides:
+    """All cells divided by shares, or with one fold as test."""
+    require_real(cells, "a set that is still to be split")
+    every = np.arange(len(cells))
+    if settings.folds is None:
+        parts = divided(cells, images, settings.fractions, settings.seed, every)
+        return np.array(SIDES, dtype=object)[parts]
+    repeat, fold = divmod(settings.fold, settings.folds)
+    tested = fold_of_cells(cells, images, settings.folds, repeat, settings.seed) == fold
+    return _with_val(cells, images, np.where(tested, "test", "train").astype(object), ~tested, settings)
+
+
+def _with_val(
+    cells: CellSet, images: NDArray[np.int64], sides: Sides, carve: NDArray[np.bool_], settings: SplitSettings
+) -> Sides:
+    """Take val out of some cells of train, as a share of train and val."""
+    train, val, _ = settings.fractions
+    shares = (train / (train + val), val / (train + val))
+    return np.where(
+        divided(cells, images, shares, settings.seed, np.flatnonzero(carve)) == 1, "val", sides
+    ).astype(object)
 
 
 def _check_premade(cells: CellSet) -> None:
@@ -150,132 +270,35 @@ def _check_premade(cells: CellSet) -> None:
             )
 
 
-def _check_classes(part: CellSet, side: str) -> None:
-    empty = [name for name, count in part.counts.items() if count == 0]
-    if empty:
-        raise InputError(
-            f"class '{empty[0]}' has no cells in {side}; add some there (a class needs at least "
-            "three images of different groups) or leave the class out."
-        )
-
-
-def image_clusters(cells: CellSet, near: Sequence[NearDuplicate]) -> NDArray[np.int64]:
-    """A number for each cell, shape (n,), the same for cells of one image.
-
-    Args:
-        cells: The cells.
-        near: Pairs of them that are one image; equal pixels always are.
-    """
-    _, images = np.unique(cells.digests.astype(str), return_inverse=True)
-    pairs = np.array([(pair.first, pair.second) for pair in near], np.int64).reshape(-1, 2)
-    count = int(images.max(initial=-1)) + 1
-    links = coo_array((np.ones(len(pairs)), (images[pairs[:, 0]], images[pairs[:, 1]])), (count, count))
-    _, cluster = connected_components(links, directed=False)
-    return np.asarray(cluster[images], dtype=np.int64)
-
-
-def _clusters(cells: CellSet, images: NDArray[np.int64], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows that must stay together: same group or same image, directly or through others."""
-    parent = {int(row): int(row) for row in rows}
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    first: dict[tuple[str, str], int] = {}
-    for row in map(int, rows):
-        for key in (("group", str(cells.groups[row])), ("image", str(images[row]))):
-            parent[root(row)] = root(first.setdefault(key, row))
-    members = defaultdict(list)
-    for row in map(int, rows):
-        members[root(row)].append(row)
-    return [np.array(found) for found in members.values()]
-
-
-def _assign(
-    cells: CellSet,
-    images: NDArray[np.int64],
-    fractions: Iterable[float],
-    names: tuple[str, ...],
-    seed: int,
-    rows: NDArray[np.int64] | None = None,
-) -> NDArray[np.object_]:
-    """A side for each of the rows: large clusters first, each to where it is missed most.
-
-    Without groups this meets the rounded shares of every class exactly.
-    """
-    rows = np.arange(len(cells)) if rows is None else rows
-    clusters = _clusters(cells, images, rows)
-    order = numpy_generator(seed, "split").permutation(len(clusters))
-    order = order[np.argsort([-len(clusters[i]) for i in order], kind="stable")]
-    targets = _targets(cells, rows, list(fractions))  # (sides, classes)
-    class_sizes = np.maximum(targets.sum(axis=0), 1)
-    have = np.zeros_like(targets)
-    sides = cells.splits.copy()
-    for i in order:
-        added = np.bincount(cells.labels[clusters[i]], minlength=len(cells.classes))
-        room = (targets - have - added) / np.maximum(targets, 1)  # (sides, classes)
-        best = int(np.argmax(room @ (added / class_sizes)))
-        have[best] += added
-        sides[clusters[i]] = names[best]
-    return sides
-
-
-def _targets(cells: CellSet, rows: NDArray[np.int64], fractions: list[float]) -> NDArray[np.float64]:
-    """Cells per side and class: shares rounded, at least one on each of the later sides."""
-    counts = np.bincount(cells.labels[rows], minlength=len(cells.classes))
-    later = [np.maximum(1, np.round(share * counts)) for share in fractions[1:]]
-    return np.stack([np.maximum(counts - sum(later), 0), *later]).astype(np.float64)
-
-
-def _carve_val(
-    cells: CellSet, images: NDArray[np.int64], sides: NDArray[np.object_], settings: SplitSettings
-) -> NDArray[np.object_]:
-    """Take val out of the real cells of train, as a share of train and val."""
-    train, val, _ = settings.fractions
-    rows = np.flatnonzero((sides == "train") & ~cells.is_synthetic)
-    shares = (train / (train + val), val / (train + val))
-    carved = _assign(cells, images, shares, ("train", "val"), settings.seed, rows)
-    return np.where(np.isin(np.arange(len(cells)), rows), carved, sides)
-
-
-def _without_leaks(
-    cells: CellSet, images: NDArray[np.int64], sides: NDArray[np.object_], leaks: str
-) -> NDArray[np.object_]:
-    """The sides, with "" for cells dropped because a later side has their group or image."""
-    by_image, by_group = _on_a_later_side(images, sides), _on_a_later_side(cells.groups, sides)
-    leaking = (by_image >= 0) | (by_group >= 0)
-    if leaks == "allow" or not leaking.any():
-        return sides
-    if leaks == "drop":
-        return np.where(leaking, "", sides)
-    row = int(np.flatnonzero(leaking)[0])
-    other = int(by_image[row] if by_image[row] >= 0 else by_group[row])
-    raise LeakError(
-        f"{cells.names[row]}: {_shared(cells, by_image[row], row, other)} is in {sides[row]} and in "
-        f"{sides[other]} ({int(leaking.sum())} such cells); remove them, or set split.leaks=drop to "
-        "leave them out of the earlier side."
+def _split(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> Split:
+    """The cells on their sides, if every class is on each and only real ones are in val and test."""
+    _check_classes(cells, sides)
+    train, val, test = (_side(cells, sides, side) for side in SIDES)
+    require_real(val, "val")
+    require_real(test, "test")
+    dropped = tuple(
+        Dropped(str(cells.names[row]), cells.classes[cells.labels[row]], cells.digests[row], sides[row])
+        for row in np.flatnonzero(~np.isin(sides.astype(str), SIDES))
     )
+    leaking = count_leaking(cells, images, sides)
+    return Split(train, val, test, _digest([train, val, test]), dropped, leaking)
 
 
-def _on_a_later_side(keys: NDArray[Any], sides: NDArray[np.object_]) -> NDArray[np.int64]:
-    """For each row the first row with its key on the last side that has it, or -1; shape (n,)."""
-    ranks = [SIDES.index(side) for side in sides]
-    last: dict[Any, int] = {}
-    for row, key in enumerate(keys):
-        if key not in last or ranks[row] > ranks[last[key]]:
-            last[key] = row
-    return np.array([last[key] if ranks[last[key]] > ranks[row] else -1 for row, key in enumerate(keys)])
+def _check_classes(cells: CellSet, sides: Sides) -> None:
+    for side in SIDES:
+        counts = np.bincount(cells.labels[sides == side], minlength=len(cells.classes))
+        if counts.min() == 0:
+            raise InputError(
+                f"class '{cells.classes[counts.argmin()]}' has no cells in {side}; add some there (a class "
+                "needs at least three images of different groups) or leave the class out."
+            )
 
 
-def _shared(cells: CellSet, by_image: int, row: int, other: int) -> str:
-    if by_image < 0:
-        return f"group '{cells.groups[row]}'"
-    if cells.digests[row] == cells.digests[other]:
-        return "the same image"
-    return f"nearly the same image ({cells.names[other]})"
+def _side(cells: CellSet, sides: Sides, side: str) -> CellSet:
+    part = cells.subset(np.flatnonzero(sides == side))
+    column = np.empty(len(part), dtype=object)
+    column[:] = side
+    return replace(part, splits=column)
 
 
 def _digest(parts: list[CellSet]) -> str:

@@ -31,7 +31,7 @@ SMALLEST_ANGLE = 8.0
 SMALLEST_SHARE = 0.985
 LARGEST_BLACK = 0.02
 DARKEST_LIGHT = 100.0
-LARGEST_TURN = 20.0  # degrees between an image's stain and the one that it is taken for
+LARGEST_TURN = 15.0  # degrees between an image's stain and the one that it is taken for
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from runtime.seeds import numpy_generator
 
 SAMPLE = 500_000  # pixels of the training cells that stains are fitted to
 UNSUITED = 0.05  # share of the training cells that may be left as they are without a warning
+UNSUITED_CLASS = 0.2  # and of those of any one class: few cells must not hide behind many
 
 Image = NDArray[np.uint8]
 Learned: TypeAlias = dict[str, Any]
@@ -149,13 +150,13 @@ class StainNormalization(Settings):
         """The colors of the training cells; refuses X-rays and other gray images."""
         _refuse_gray(train, self.kind)
         learned = self._reinhard(train) if self.method == "reinhard" else self._macenko(train)
-        kept = np.mean([self._changed(image, learned) is None for image in train.pixels])
-        if kept == 1:
+        kept = np.array([self._changed(image, learned) is None for image in train.pixels])
+        if kept.all():
             raise InputError(
                 f"preprocess: stain_normalization by {self.method} suits none of the training cells; "
                 "leave it out, or use the other method (reinhard, macenko)."
             )
-        return learned, [self._warning(float(kept))] if kept > UNSUITED else []
+        return learned, self._warnings(train, kept)
 
     def apply(self, image: Image, learned: Mapping[str, Any]) -> Image:
         """The image in the learned colors; one that the model does not suit stays as it is."""
@@ -167,12 +168,21 @@ class StainNormalization(Settings):
             return recolor(image, learned["mean"], learned["spread"])
         return restain(image, _stains(learned))
 
-    def _warning(self, share: float) -> str:
-        why = "two stains do not describe them" if self.method == "macenko" else "a channel of them is flat"
-        return (
-            f"Stain normalization by {self.method} does not suit {share:.0%} of the training cells ({why}): "
+    def _warnings(self, train: CellSet, kept: NDArray[np.bool_]) -> list[str]:
+        """One sentence where too many cells stay as they are, of all or of a class."""
+        shares = {
+            c: float(kept[train.labels == k].mean()) for k, c in enumerate(train.classes) if train.counts[c]
+        }
+        worst = max(shares, key=lambda name: shares[name])
+        if kept.mean() <= UNSUITED and shares[worst] <= UNSUITED_CLASS:
+            return []
+        why = "two stains, those of most cells, do not describe them"
+        return [
+            f"Stain normalization by {self.method} does not suit {kept.mean():.0%} of the training cells, "
+            f"and {shares[worst]:.0%} of class '{worst}' "
+            f"({why if self.method == 'macenko' else 'a channel of them is flat'}): "
             "such images stay as they are, so colors differ more than it seems."
-        )
+        ]
 
     def _reinhard(self, train: CellSet) -> Learned:
         found = [lab_statistics(image) for image in train.pixels]

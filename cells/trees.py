@@ -150,7 +150,7 @@ def class_folders(
 
 
 def _saved_order(root: Path, present: list[str]) -> list[str]:
-    """A set that `CellSet.save` wrote keeps its classes in order, those without cells included."""
+    """A set that `write_set` wrote keeps its classes in order, those without cells included."""
     saved = root / CLASSES
     order = read_json(saved) if saved.is_file() else present
     return order if isinstance(order, list) and set(present) <= set(map(str, order)) else present
@@ -285,7 +285,8 @@ def read_found(
     for i, item in enumerate(found):
         origins[i] = item.record.get("origin", "real")
         provenance[i] = provenance_of(item.record)
-    return Loaded(replace(cells, origins=origins, provenance=provenance), unreadable)
+    cells = replace(cells, origins=origins, provenance=provenance)
+    return Loaded(cells, unreadable, files=tuple(item.path for item in found))
 
 
 def _said(record: dict[str, Any], key: str, otherwise: Callable[[], str]) -> str:

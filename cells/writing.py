@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from cells.card import About, card
+from cells.cellset import CellSet
 from cells.croissant import croissant
 from cells.names import check_class_names
 from cells.parquet_writer import write_parquet
@@ -20,13 +20,11 @@ from cells.records import record_of, to_line
 from runtime.errors import InputError
 from runtime.rundir import read_json, write_json, write_text
 
-if TYPE_CHECKING:
-    from cells.cellset import CellSet
-
 MARK = ".unfinished"
 TABLE, CLASSES, FACTS, PARQUET = "metadata.jsonl", "classes.json", "set.json", "cells.parquet"
 CARD, CROISSANT, CHECKSUMS = "README.md", "croissant.json", "checksums.txt"
-OWN = (TABLE, CLASSES, FACTS, PARQUET, CARD, CROISSANT, CHECKSUMS)
+MORPHOLOGY = "morphology.csv"
+OWN = (TABLE, CLASSES, FACTS, PARQUET, MORPHOLOGY, CARD, CROISSANT, CHECKSUMS)
 
 # IPTC's word for what a generator made, in the place where image tools look for it.
 XMP = (
@@ -40,21 +38,38 @@ XMP = (
 )
 
 
-def write_set(cells: CellSet, root: Path, about: About | None = None, parquet: bool = False) -> None:
-    """Write a set into a folder; what an earlier or interrupted writing left there is replaced.
+def file_names_of(cells: CellSet) -> list[str]:
+    """Where `write_set` puts the image of each cell, relative to the folder of the set."""
+    return [f"{cells.classes[label]}/{row:06d}.png" for row, label in enumerate(cells.labels)]
+
+
+def write_set(
+    cells: CellSet,
+    root: Path,
+    about: About | None = None,
+    parquet: bool = False,
+    morphology: str | None = None,
+) -> None:
+    """Write ``root/<class>/<number>.png``, ``root/metadata.jsonl`` and what describes them.
+
+    torchvision's ``ImageFolder`` and Hugging Face's ``imagefolder`` open the result as it is.
+    Synthetic PNGs carry the XMP DigitalSourceType ``trainedAlgorithmicMedia``. Beside them lie
+    a card, Croissant metadata and checksums. `cells.reading.read_set` reads it back.
 
     Args:
         cells: The set.
-        root: The folder; files in it that are not of a set stay as they are.
-        about: For the card.
+        root: The folder; an earlier set in it, or what an interrupted writing left, is replaced.
+            Files that are not of a set stay as they are.
+        about: What the card says beyond the table: licence, citation, notes.
         parquet: Also write ``cells.parquet``.
+        morphology: The text of ``morphology.csv``, if there is to be one.
 
     Raises:
         InputError: If a class cannot be a folder, a provenance is not plain JSON, or the disk
             does not take the files.
     """
     _check_classes(cells.classes, root)
-    file_names = [f"{cells.classes[label]}/{row:06d}.png" for row, label in enumerate(cells.labels)]
+    file_names = file_names_of(cells)
     lines = [to_line(record_of(cells, row, name)) for row, name in enumerate(file_names)]
     with _whole(root):
         _clear(root)
@@ -64,12 +79,18 @@ def write_set(cells: CellSet, root: Path, about: About | None = None, parquet: b
         write_json(root / FACTS, {"image_size": cells.image_size, "cells": len(cells)})
         if parquet:
             write_parquet(cells, file_names, root, root / PARQUET)
+        if morphology is not None:
+            write_text(root / MORPHOLOGY, morphology)
         write_text(root / TABLE, "".join(f"{line}\n" for line in lines))
         _describe({"": cells}, root, about or About())
 
 
 def write_tree(
-    parts: Mapping[str, CellSet], root: Path, about: About | None = None, parquet: bool = False
+    parts: Mapping[str, CellSet],
+    root: Path,
+    about: About | None = None,
+    parquet: bool = False,
+    morphology: Mapping[str, str] | None = None,
 ) -> None:
     """Write each part (train, val, test) as a set of its own below `root`, and describe the whole.
 
@@ -78,13 +99,14 @@ def write_tree(
         root: The folder of the folders.
         about: For the cards.
         parquet: Also write a parquet file in each.
+        morphology: The text of ``morphology.csv`` in each folder, if there is to be one.
 
     Raises:
         InputError: See `write_set`.
     """
     with _whole(root):
         for side, cells in parts.items():
-            write_set(cells, root / side, about, parquet)
+            write_set(cells, root / side, about, parquet, (morphology or {}).get(side))
         _describe(parts, root, about or About())
 
 

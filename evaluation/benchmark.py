@@ -5,7 +5,7 @@ was killed goes on from where it was when the same command is run again:
 
     cells.png                                a look at the real cells, first of all
     preprocessing.json                       what the images went through, if anything
-    split.json                               the digest of the split that everything here belongs to
+    split.json                               the split that everything here belongs to, as a file
     nets/{curator,judge,encoder}/            networks of the evaluation, each trained apart
     generators/<kind>/seed-<s>/              one generator: checkpoints, samples, model
     synthetic/<kind>/seed-<s>/               its accepted cells, funnel.json
@@ -17,7 +17,6 @@ was killed goes on from where it was when the same command is run again:
 from __future__ import annotations
 
 import io
-import math
 import os
 import platform
 import time
@@ -32,6 +31,8 @@ from numpy.typing import NDArray
 
 import generators
 from cells.cellset import CellSet
+from cells.reading import read_set
+from cells.writing import write_set
 from classifiers.training import Classifier
 from evaluation.curation import curate
 from evaluation.figures import contact_sheet
@@ -90,6 +91,8 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
         write_json(run.path / "results.json", results)
         write_report([(out.name, out, results)], out)
     say(results["conclusion"]["sentence"])
+    if study.split.warning:
+        say(study.split.warning)
     say(f"report: {out / 'report.html'}")
     return results
 
@@ -146,19 +149,18 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
         times = [time.monotonic()]
         generator = fitted(study, kind, seed)
         times.append(time.monotonic())
-        surplus = study.settings.surplus if modelled else 1.0
-        wanted = {c: math.ceil(surplus * n) for c, n in study.shortfall.items()}
+        wanted = study.drawn if modelled else study.shortfall
         kept = synthesize(generator, wanted, seed, kind, study.split.digest)
         funnel: list[dict[str, Any]] = []
         if curator is not None:
             kept, funnel = curate(kept, curator, study.settings.curation, study.copies)
         cells = within(kept, study.shortfall)
         funnel = [*funnel, {"filter": "quota", "in": kept.counts, "out": cells.counts}]
-        cells.save(folder)
+        write_set(cells, folder)
         times.append(time.monotonic())
         seconds = dict(zip(("generator", "synthesis"), np.diff(times).round(2).tolist(), strict=True))
         write_json(folder / "funnel.json", {"funnel": funnel, "seconds": seconds})
-    return {"cells": CellSet.load(folder), **read_json(folder / "funnel.json")}
+    return {"cells": read_set(folder), **read_json(folder / "funnel.json")}
 
 
 def fitted(study: Study, kind: str, seed: int) -> Generator:

@@ -6,6 +6,7 @@ import numpy as np
 
 from cells.cellset import CellSet
 from cells.images import SUFFIXES, decode, pack
+from cells.reading import read_set
 from cells.writing import refuse_unfinished
 from runtime.errors import InputError
 
@@ -39,7 +40,7 @@ def read_folder(root: Path, size: int, cache: Path | None = None) -> CellSet:
     """
     refuse_unfinished(root)
     if (root / "metadata.jsonl").is_file() and (root / "classes.json").is_file():
-        return CellSet.load(root).resized(size)
+        return read_set(root).resized(size)
     paths = _images(root)
     placed = [_place(path.relative_to(root)) for path in paths]
     found = sorted({name for _, name in placed})

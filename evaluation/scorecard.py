@@ -28,11 +28,22 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     return [*parts, _checks(result)]
 
 
+def warning(result: Mapping[str, Any]) -> str:
+    """What must be said beside the figures: that the holdout is not unseen; empty if it is."""
+    if not result["leaking"]:
+        return ""
+    return (
+        "The holdout is not unseen. Cells of real= that share an image or a group with a cell of holdout=: "
+        f"{result['leaking']}. All figures look better than they are."
+    )
+
+
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The tables as Markdown, with the fingerprint of the figures above them."""
     fingerprint = result["fidelity"]["fingerprint"]
     known = ", ".join(f"{key} {_words(value)}" for key, value in fingerprint.items())
     lines = ["# Synthetic against real cells", "", f"Fingerprint: {known}.", ""]
+    lines += [f"**Warning.** {warning(result)}", ""] if result["leaking"] else []
     for name, why in result["fidelity"]["left_out"].items():
         lines += [f"Not in the overall mix: {name} ({why}).", ""]
     for title, header, rows in tables(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from cells import sources
-from cells.balance import quotas
+from cells.balance import BalancePlan, plan_balance
 from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
+from cells.split_file import write_split
 from classifiers.training import Classifier
 from evaluation.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.findings import inception_encoder
@@ -24,6 +26,7 @@ from evaluation.strategies import STRATEGIES
 from generators.augment import symmetry_of
 from runtime.config import to_dict
 from runtime.errors import InputError
+from runtime.progress import duration
 from runtime.rundir import RunDir, read_json, write_json
 from runtime.seeds import seed_of
 
@@ -68,15 +71,25 @@ class Study:
         return tuple(rare)
 
     @cached_property
+    def plan(self) -> BalancePlan:
+        """What each class has and is to get."""
+        return plan_balance(self.split.train, self.settings.balance)
+
+    @cached_property
     def shortfall(self) -> dict[str, int]:
         """How many synthetic cells each class is to get."""
-        missing = quotas(self.split.train, self.settings.balance)
+        missing = self.plan.quotas
         if not missing and any(STRATEGIES[s].generator for s in self.settings.strategies):
             raise InputError(
-                f"balance.to={self.settings.balance.to}: no class is to get synthetic cells; "
-                "use 'fill', a larger ratio, or counts per class."
+                f"balance.to={self.settings.balance.to}: no class is to get synthetic cells; use 'fill', "
+                "a larger ratio, more cells per class, or a looser cap."
             )
         return missing
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """Cells that a generative model draws per class: the shortfall and what curation may reject."""
+        return {name: math.ceil(self.settings.surplus * n) for name, n in self.shortfall.items()}
 
     @cached_property
     def copies(self) -> CopyDetector:
@@ -101,7 +114,7 @@ class Study:
     @property
     def notices(self) -> list[str]:
         """What must be said beside any result of these cells."""
-        notes = list(self.settings.notes)
+        notes = [note for note in (self.split.warning, *self.settings.notes) if note]
         if self.split.preprocessing is not None:
             notes += self.split.preprocessing.notices
         if (self.split.test.origins == "phantom").any():
@@ -186,14 +199,13 @@ def claim(study: Study) -> None:
         InputError: If the directory holds a study of other cells.
     """
     known, split = study.run.path / "split.json", study.split
-    if known.exists() and read_json(known)["digest"] != split.digest:
+    if known.exists() and read_json(known)["digest"] != split.source_digest:
         raise InputError(
             f"{study.run.path}: was begun with other cells than data now holds; choose a new out=."
         )
-    sides = {"train": split.train.counts, "val": split.val.counts, "test": split.test.counts}
     if split.preprocessing is not None:
         split.preprocessing.save(study.run.path)
-    write_json(known, {"digest": split.digest, **sides})
+    write_split(known, split, study.settings.split)
 
 
 def time_left(study: Study) -> str:
@@ -209,8 +221,7 @@ def time_left(study: Study) -> str:
         spent = [sum(read_json(f)["seconds"].values()) for f in files if f.exists()]
         seconds += (len(files) - len(spent)) * (float(np.mean(spent)) if spent else 0.0)
         unknown += [] if spent else [kind]
-    words = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
-    return f"about {words} left" + (f" and the training of {' and '.join(unknown)}" if unknown else "")
+    return f"{duration(seconds)} left" + (f" and the training of {' and '.join(unknown)}" if unknown else "")
 
 
 def finished(study: Study) -> list[dict[str, Any]]:

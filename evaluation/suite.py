@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from cells.cellset import UNPROCESSED, XRAY, CellSet
+from cells.leaks import shared_cells
 from cells.medmnist import Modality
 from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
@@ -110,7 +111,8 @@ def evaluate_sets(
         cache: For features.
 
     Returns:
-        JSON values: ``config``, ``counts`` per side, and the results of `fidelity`, `near_copies`
+        JSON values: ``config``, ``counts`` per side, ``leaking`` (how many of `real` share an image
+        or a group with a cell of `holdout`; None without one), and the results of `fidelity`, `near_copies`
         and `label_agreement`, each of the last two a ``{"reason": …}`` where it cannot be had.
     """
     real, synthetic, holdout = _same_classes(real, synthetic, holdout)
@@ -125,6 +127,7 @@ def evaluate_sets(
     return {
         "config": to_dict(settings),
         "counts": {name: cells.counts for name, cells in sides.items() if cells is not None},
+        "leaking": None if holdout is None else shared_cells(real, holdout),
         "reference": "real" if holdout is None else "holdout",
         "fidelity": fidelity(
             reference, synthetic, encoder, floor_repeats=settings.floor_repeats, seed=settings.seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from generators.protocol import Generator, batches
 from runtime.errors import InputError, suggest
 from runtime.progress import progress
 from runtime.seeds import seed_of
+
+TRIAL_SECONDS, TRIAL_CELLS = 2.0, 64  # a trial draw lasts about so long, and has no more cells
 
 
 def synthesize(
@@ -42,9 +45,9 @@ def synthesize(
     Raises:
         InputError: If a class is unknown or a quota negative.
     """
-    wanted = _checked(generator, quotas)
-    labels = [label for label, name in enumerate(generator.classes) for _ in range(wanted.get(name, 0))]
-    places = [i for name in generator.classes for i in range(wanted.get(name, 0))]
+    check_quotas(generator, quotas)
+    labels = [label for label, name in enumerate(generator.classes) for _ in range(quotas.get(name, 0))]
+    places = [i for name in generator.classes for i in range(quotas.get(name, 0))]
     seeds = [seed_of(seed, generator.classes[k], i) for k, i in zip(labels, places, strict=True)]
     pixels = _draw(
         generator,
@@ -65,6 +68,37 @@ def synthesize(
     )
 
 
+def seconds_per_cell(generator: Generator, quotas: Mapping[str, int]) -> float:
+    """How long a cell takes on this machine, measured by drawing a few and throwing them away.
+
+    A first draw of two warms up and says how many the measured one may have, since a large batch
+    takes less time a cell than a small one. Weights have no say: an untrained network takes as long.
+
+    Args:
+        generator: Trained or not.
+        quotas: Cells per class that are to be drawn, at least one.
+
+    Returns:
+        Seconds, above 0.
+
+    Raises:
+        InputError: If a class is unknown or a quota negative.
+    """
+    check_quotas(generator, quotas)
+    labels = [label for label, name in enumerate(generator.classes) if quotas.get(name, 0)]
+    first = _timed(generator, labels, 2)
+    count = int(min(TRIAL_CELLS, sum(quotas.values()), max(2, TRIAL_SECONDS / first)))
+    return _timed(generator, labels, count)
+
+
+def _timed(generator: Generator, labels: list[int], count: int) -> float:
+    """Seconds a cell of a draw of `count` cells, of the labels in turn."""
+    column = torch.tensor([labels[i % len(labels)] for i in range(count)], dtype=torch.int64)
+    begun = time.perf_counter()
+    generator.sample(column, torch.arange(count))  # returns on the CPU: a device has finished by then
+    return max(time.perf_counter() - begun, 1e-9) / count
+
+
 def remake(generator: Generator, record: Mapping[str, Any], name: str) -> NDArray[np.uint8]:
     """Make one synthetic cell again.
 
@@ -80,7 +114,12 @@ def remake(generator: Generator, record: Mapping[str, Any], name: str) -> NDArra
     return _hwc(generator.sample(label, torch.tensor([int(record["seed"])])))[0]
 
 
-def _checked(generator: Generator, quotas: Mapping[str, int]) -> Mapping[str, int]:
+def check_quotas(generator: Generator, quotas: Mapping[str, int]) -> None:
+    """Refuse cells that the generator cannot draw.
+
+    Raises:
+        InputError: If a class is unknown or a quota negative.
+    """
     for name, count in quotas.items():
         if name not in generator.classes:
             raise InputError(
@@ -89,7 +128,6 @@ def _checked(generator: Generator, quotas: Mapping[str, int]) -> Mapping[str, in
             )
         if count < 0:
             raise InputError(f"counts.{name} is {count}; give 0 or more cells.")
-    return quotas
 
 
 def _draw(generator: Generator, labels: Tensor, seeds: Tensor, batch: int) -> NDArray[np.uint8]:

@@ -104,3 +104,15 @@ def take_required(overrides: list[str], key: str, example: str) -> tuple[str, li
     if not value:
         raise InputError(f"'{key}=' is missing: add it, e.g. {key}={example}.")
     return value, rest
+
+
+def take_switch(overrides: list[str], key: str) -> tuple[bool, list[str]]:
+    """Take a key that is ``true`` or ``false``; false where it is absent.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    value, rest = take(overrides, key)
+    if value not in (None, "true", "false"):
+        raise InputError(f"{key}={value}: is a switch; set it to true or false.")
+    return value == "true", rest

@@ -23,3 +23,16 @@ def progress(total: int, description: str, start: int = 0) -> "tqdm[Any]":
         leave=False,
         mininterval=0.5,
     )
+
+
+def duration(seconds: float) -> str:
+    """An estimate of time in words: ``"about 40 s"``, ``"about 25 min"``, ``"about 3.5 h"``.
+
+    Args:
+        seconds: 0 or more.
+    """
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 60:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"

@@ -4,7 +4,8 @@
     python scripts/benchmark.py configs/pbc_longtail.yaml data.root=DIR out=results/pbc seeds=10
 
 Where `preprocess` names several lists of steps, each is a study of its own in OUT/NAME, and the report in
-OUT compares them. Killed at any moment, it goes on when the same command is run again.
+OUT compares them. Killed at any moment, it goes on when the same command is run again. With dry_run=true it
+prints how many synthetic cells each class would get and how long drawing them would take, and writes nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+
 from evaluation.axis import run_studies
+from evaluation.dry_run import plan_table, study_plan
 from evaluation.settings import StudySettings
-from runtime.command import run_command, split_arguments, words_parser
+from runtime.command import run_command, split_arguments, take_switch, words_parser
 from runtime.config import load_config
 from runtime.errors import InputError
 
@@ -24,11 +28,25 @@ def main(arguments: argparse.Namespace) -> None:
     paths, overrides = split_arguments(arguments.words)
     if len(paths) != 1:
         raise InputError("name one config, e.g. configs/quickstart.yaml; settings are written key=value.")
+    dry_run, overrides = take_switch(overrides, "dry_run")
     settings = load_config(StudySettings, paths[0], overrides)
-    run_studies(settings, settings.out or Path("results") / paths[0].stem)
+    out = settings.out or Path("results") / paths[0].stem
+    if dry_run:
+        _show_plan(settings, out)
+    else:
+        run_studies(settings, out)
+
+
+def _show_plan(settings: StudySettings, out: Path) -> None:
+    plan, sentences = study_plan(settings, out)
+    Console().print(plan_table(plan, "Training cells, and synthetic ones to add"))
+    print("\n".join(sentences))
 
 
 if __name__ == "__main__":
     run_command(
-        main, words_parser(__doc__, "CONFIG [out=DIR] [key=value ...]", "the study, and changes to it")
+        main,
+        words_parser(
+            __doc__, "CONFIG [out=DIR] [dry_run=true] [key=value ...]", "the study, and changes to it"
+        ),
     )

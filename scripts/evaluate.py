@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.scorecard import tables, to_markdown
+from evaluation.scorecard import tables, to_markdown, warning
 from evaluation.suite import EvaluateSettings, evaluate_folders
 from runtime.command import run_command, split_arguments, take, take_required
 from runtime.config import load_config, to_dict
@@ -74,6 +74,8 @@ def _show(result: dict[str, object], file: Path) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+    if result["leaking"]:
+        console.print(f"WARNING: {warning(result)}", markup=False)
     console.print(f"written: {file} and {file.with_suffix('.md')}", soft_wrap=True)
 
 

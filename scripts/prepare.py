@@ -1,12 +1,16 @@
 """Read a source, split it, and write it as plain folders of PNGs with an audit.
 
     python scripts/prepare.py source=pbc root=DIR out=DIR [image_size=128] [crop=200]
+    python scripts/prepare.py source=cross_site train.kind=pbc train.root=DIR test.kind=raabin \
+        test.root=DIR out=DIR
 
+Among what it writes is split.json, the split as a small file: split.file=FILE makes it again.
 A pre-made split that shares an image or a group between its sides is refused, and the audit shows
 why. Other commands read the result with data.kind=split_folder data.root=OUT.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +19,23 @@ from pydantic import Field
 from cells.audit import Audited, audit, page
 from cells.card import About
 from cells.duplicates import near_duplicates
+from cells.leaks import SIDES, LeakError
+from cells.masks import MaskSettings, OtsuMasks
+from cells.morphology import as_csv, measure, summary
 from cells.preprocessing import preprocessed
-from cells.sources import CREDITS, TREE_KINDS, DataSettings, located, read
-from cells.split import SIDES, LeakError, Split, SplitSettings, divide
+from cells.sources import CREDITS, TREE_KINDS, DataSettings, credit_of, read
+from cells.split import Split, SplitSettings, divide
+from cells.split_file import write_split
 from cells.steps import Steps
-from cells.writing import write_tree
+from cells.writing import file_names_of, write_tree
 from runtime.command import run_command, take, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError
 from runtime.rundir import RunDir, read_json, write_json, write_text
 
 TREE_SIZE = 128
+SPLIT_FILE = "split.json"
+CROSS_SITE = "cross_site"
 
 
 class PrepareSettings(Settings):
@@ -35,6 +45,8 @@ class PrepareSettings(Settings):
     split: SplitSettings = Field(default_factory=SplitSettings)
     preprocess: Steps = ()
     parquet: bool = False
+    morphology: bool = False
+    masks: MaskSettings = Field(default_factory=OtsuMasks)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -44,25 +56,33 @@ def main(arguments: argparse.Namespace) -> None:
     settings = load_config(PrepareSettings, None, _words(source, rest))
     loaded = read(settings.data)
     near = near_duplicates(loaded.cells) if settings.split.near_duplicates else []
+    try:  # before the directory is taken: what is wrong with the settings can be mended and run again
+        split, refused = divide(loaded.cells, settings.split, near), ""
+    except LeakError as error:
+        split, refused = None, str(error)
+    # A split that was made anew cannot leak, whatever is allowed.
+    leaks = settings.split.leaks if settings.split.premade == "keep" else "refuse"
+    audited = Audited(loaded, near, split, refused, leaks, settings.split.file is not None)
     with RunDir(Path(out), _identity(settings)) as run:
-        try:
-            split = divide(loaded.cells, settings.split, near)
-        except LeakError as error:
+        if split is None:
             _check_refusal(run.path)
-            _write_audit(run.path, Audited(loaded, near, None, str(error), settings.split.leaks), settings)
-            raise InputError(
-                f"{str(error)[:-1]}; the audit in {run.path / 'audit.html'} shows them."
-            ) from None
-        split = preprocessed(split, settings.preprocess)
+            _write_audit(run.path, audited, settings)
+            raise InputError(f"{refused[:-1]}; the audit in {run.path / 'audit.html'} shows them.")
+        came, split = split, preprocessed(split, settings.preprocess)
         if _is_done(run.path, split):
             print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
             return
         parts = {side: getattr(split, side) for side in SIDES}
-        about = About(**vars(CREDITS[settings.data.kind]), notes=_preprocessing_notes(split))
-        write_tree(parts, run.path, about, settings.parquet)
+        # Measured as they came: a crop or a mask changes areas.
+        found = {s: measure(getattr(came, s), settings.masks) for s in SIDES if settings.morphology}
+        tables = {side: as_csv(found[side], file_names_of(parts[side])) for side in found}
+        about = About(**vars(credit_of(settings.data)), notes=_preprocessing_notes(split))
+        write_tree(parts, run.path, about, settings.parquet, tables)
+        write_split(run.path / SPLIT_FILE, split, settings.split)
         if split.preprocessing is not None:
             split.preprocessing.save(run.path)
-        facts = _write_audit(run.path, Audited(loaded, near, split, leaks=settings.split.leaks), settings)
+        said = {"morphology": summary(found, parts)} if found else {}
+        facts = _write_audit(run.path, replace(audited, split=split), settings, said)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
@@ -81,9 +101,12 @@ def _preprocessing_notes(split: Split) -> str:
     )
 
 
-def _write_audit(out: Path, audited: Audited, settings: PrepareSettings) -> dict[str, Any]:
-    facts = audit(audited, located(settings.data))
-    write_text(out / "audit.html", page(facts, audited.loaded.cells))
+def _write_audit(
+    out: Path, audited: Audited, settings: PrepareSettings, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    facts = {**audit(audited, settings.data), **(more or {})}
+    masks = settings.masks if more else None
+    write_text(out / "audit.html", page(facts, audited.loaded.cells, masks))
     write_json(out / "audit.json", facts)  # last: its presence says that all is written
     return facts
 
@@ -95,6 +118,11 @@ def _say_findings(facts: dict[str, Any]) -> None:
     found = [f"{len(facts[key])} {key.replace('_', ' ')}" for key in keys if facts[key]]
     if found:
         print(f"Found: {', '.join(found)}.")
+    if facts["long_tail"]:
+        changes = [f"{name} {n['before']} → {n['after']}" for name, n in facts["long_tail"].items()]
+        print(f"Long tail of train: {', '.join(changes)}.")
+    if "morphology" in facts:
+        print(f"Morphology: no nucleus was found in {facts['morphology']['not_found']} cells.")
     if facts["across_splits"] and facts["leaks"] == "allow":
         print(
             f"WARNING: {len(facts['across_splits'])} images or groups are on several sides of this split, "
@@ -106,17 +134,30 @@ def _identity(settings: PrepareSettings) -> dict[str, Any]:
     """The config without the say on leaks: a refused run may be run again with another one."""
     config = to_dict(settings)
     del config["split"]["leaks"]
+    if not settings.morphology:
+        del config["morphology"], config["masks"]
     return config
 
 
 def _words(source: str, rest: list[str]) -> list[str]:
-    """`root=DIR` is short for `data.root=DIR`; `split.*` stays."""
-    size, _ = take(rest, "image_size")
+    """`root=DIR` is short for `data.root=DIR`; `split.*` stays; `image_size=` is for both of two sites."""
+    size, rest = take(rest, "image_size")
     words = [f"data.kind={source}"]
-    if size is None and source in TREE_KINDS:
-        words.append(f"data.image_size={TREE_SIZE}")
-    own = ("data.", "split.", "preprocess=", "parquet=")
+    for place, kind in _places(source, rest):
+        if size is not None or kind in TREE_KINDS:
+            words.append(f"{place}.image_size={TREE_SIZE if size is None else size}")
+    own = ("data.", "split.", "preprocess=", "parquet=", "morphology=", "masks.")
     return words + [word if word.startswith(own) else f"data.{word}" for word in rest]
+
+
+def _places(source: str, rest: list[str]) -> list[tuple[str, str | None]]:
+    """Where sources are described, and of which kind they are."""
+    if source != CROSS_SITE:
+        return [("data", source)]
+    return [
+        (f"data.{site}", take(rest, f"{site}.kind")[0] or take(rest, f"data.{site}.kind")[0])
+        for site in ("train", "test")
+    ]
 
 
 def _is_done(out: Path, split: Split) -> bool:
@@ -131,7 +172,8 @@ def _is_done(out: Path, split: Split) -> bool:
             f"{out}: holds split {before} of the same source, whose images or split.leaks have changed "
             f"since (now {split.digest}); choose another out=."
         )
-    return all((out / side / "metadata.jsonl").is_file() for side in SIDES)
+    written = [out / SPLIT_FILE, *(out / side / "metadata.jsonl" for side in SIDES)]
+    return all(path.is_file() for path in written)
 
 
 def _check_refusal(out: Path) -> None:
@@ -149,11 +191,15 @@ def parser() -> argparse.ArgumentParser:
     return words_parser(
         __doc__,
         "key=value",
-        f"source={'|'.join(CREDITS)}, out=DIR, keys of the source "
-        "(root=, image_size=, crop=, classes=, group=, name=, seed=, …) and of the split "
+        f"source={'|'.join(CREDITS)}|{CROSS_SITE}, out=DIR, keys of the source "
+        "(root=, image_size=, crop=, classes=, group=, name=, seed=, …; of cross_site: train.kind=, "
+        "train.root=, test.kind=, test.root=, classes={in test: in train}, …) and of the split "
         "(split.fractions=[0.7,0.15,0.15], split.seed=0, split.leaks=refuse|drop|allow, "
-        "split.near_duplicates=true), preprocess=[{kind: …}, …], "
-        "and parquet=true to also write each side as one file, cells.parquet",
+        "split.near_duplicates=true, split.premade=keep|ignore, split.folds=5, split.repeats=1, "
+        "split.fold=0, split.long_tail.factor=50, split.long_tail.counts={basophil: 20}, "
+        "split.file=FILE), preprocess=[{kind: …}, …], "
+        "parquet=true to also write each side as one file, cells.parquet, "
+        "and morphology=true to measure each cell (masks.kind=otsu|hsv)",
     )
 
 

@@ -5,30 +5,35 @@
 
 `counts.CLASS=N` says how many of each class; or `balance=fill` (or a ratio such as 0.2) fills the
 training cells of `cells=DIR`, a saved set or a folder tree, up to the largest class (or up to that
-share of it). The set opens with torchvision's ImageFolder and Hugging Face's imagefolder as it is, and
-with parquet=true as one file, cells.parquet, too; metadata.jsonl records for each image how to make it
+share of it). Written out that is balance.to=fill, beside which balance.max_share=0.8 and its like
+hold it back. dry_run=true prints the plan and how long it would take, and writes nothing.
+
+The set opens with torchvision's ImageFolder and Hugging Face's imagefolder as it is, and with
+parquet=true as one file, cells.parquet, too; metadata.jsonl records for each image how to make it
 again. Started again after an interruption, the command begins anew.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from rich.console import Console
+from rich.markup import escape
 
-from cells.balance import BalanceSettings, quotas
+from cells.balance import BalancePlan, BalanceSettings, ClassPlan, plan_balance
 from cells.cellset import CellSet
 from cells.preprocessing import Preprocessing
 from cells.sources import FolderData, SplitFolderData
 from cells.sources import load as load_cells
-from cells.writing import is_unfinished
+from cells.writing import is_unfinished, write_set
+from evaluation.dry_run import plan_table, synthesis_time
 from generators import Generator
 from generators import load as load_generator
 from generators.card import about_set
-from generators.synthesize import synthesize
+from generators.synthesize import check_quotas, synthesize
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.errors import InputError
@@ -41,32 +46,45 @@ class SynthesizeSettings(Settings):
         generator: Directory of a trained generator.
         out: Directory of the new set; must not exist, or be empty.
         counts: Synthetic cells per class.
-        balance: Instead of counts: `fill` or a ratio in (0, 1].
+        balance: Instead of counts: a word or a ratio, or all of `cells.balance.BalanceSettings`.
         cells: With balance: the training cells to fill.
         seed: Another seed, other images.
         parquet: Also write the set as one file, cells.parquet.
+        dry_run: Print the plan and the time that it would take, and write nothing.
     """
 
     generator: Path
     out: Path
     counts: dict[str, int] = Field(default_factory=dict)
-    balance: Literal["fill"] | float | None = None
+    balance: BalanceSettings | None = None
     cells: Path | None = None
     seed: int = 0
     parquet: bool = False
+    dry_run: bool = False
+
+    @field_validator("balance", mode="before")
+    @classmethod
+    def _in_short(cls, value: Any) -> Any:
+        return {"to": value} if isinstance(value, str | int | float) else value
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Draw the set that the arguments describe."""
     settings = load_config(SynthesizeSettings, None, arguments.words)
-    _check_free(settings.out)
+    if not settings.dry_run:
+        _check_free(settings.out)
     generator = load_generator(settings.generator)
     record = generator.record
     assert record is not None, "a loaded generator knows its cells"
-    wanted = _wanted(settings, generator)
-    drawn = synthesize(generator, wanted, settings.seed, settings.generator.name, record.split_digest)
+    plan = _plan(settings, generator)
+    if settings.dry_run:
+        whose = settings.cells if settings.balance else f"those that {settings.generator} has seen"
+        Console().print(plan_table(plan, f"Training cells ({escape(str(whose))}), and synthetic ones to add"))
+        print(synthesis_time(generator, plan.quotas))
+        return
+    drawn = synthesize(generator, plan.quotas, settings.seed, settings.generator.name, record.split_digest)
     about = about_set(generator, settings.generator, settings.seed)
-    drawn.save(settings.out, about, settings.parquet)
+    write_set(drawn, settings.out, about, settings.parquet)
     if done := generator_preprocessing(settings.generator):
         done.save(settings.out)  # so that evaluation does the same to real images
     print(f"drew {len(drawn)} cells: {settings.out}")
@@ -84,21 +102,29 @@ def _check_free(out: Path) -> None:
         raise InputError(f"{out}: exists and is not empty; nothing was overwritten, choose another out=.")
 
 
-def _wanted(settings: SynthesizeSettings, generator: Generator) -> Mapping[str, int]:
+def _plan(settings: SynthesizeSettings, generator: Generator) -> BalancePlan:
     """Cells per class, from counts or from the shortfall of a set."""
     if bool(settings.counts) == (settings.balance is not None):
         raise InputError("say how many: either counts.CLASS=N, or balance=fill with cells=DIR.")
     if settings.balance is None:
-        return settings.counts
+        return _counted(settings.counts, generator)
     if settings.cells is None:
         raise InputError(
             "'cells=' is missing: balance fills the training cells of a folder, e.g. cells=data."
         )
-    balance = load_config(BalanceSettings, None, [f"to={settings.balance}"])
-    wanted = quotas(_training_cells(settings.cells, generator), balance)
-    if not wanted:
-        raise InputError(f"{settings.cells}: no class is short of cells at balance={settings.balance}.")
-    return wanted
+    plan = plan_balance(_training_cells(settings.cells, generator), settings.balance)
+    if not plan.quotas:
+        raise InputError(f"{settings.cells}: no class is short of cells at balance.to={settings.balance.to}.")
+    return plan
+
+
+def _counted(counts: dict[str, int], generator: Generator) -> BalancePlan:
+    """The counts, beside the cells that the generator was trained on."""
+    check_quotas(generator, counts)
+    assert generator.record is not None, "a loaded generator knows its cells"
+    seen = generator.record.counts
+    rows = [ClassPlan(c, seen[c], seen[c] + counts.get(c, 0), counts.get(c, 0)) for c in generator.classes]
+    return BalancePlan(tuple(rows))
 
 
 def _training_cells(root: Path, generator: Generator) -> CellSet:
@@ -114,6 +140,8 @@ if __name__ == "__main__":
     run_command(
         main,
         words_parser(
-            __doc__, "key=value", "generator=, out=, counts.CLASS= or balance= and cells=, seed=, parquet="
+            __doc__,
+            "key=value",
+            "generator=, out=, counts.CLASS= or balance= and cells=, seed=, parquet=, dry_run=",
         ),
     )

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from cells.cellset import CellSet
 from cells.preprocessing import preprocessed
+from cells.reading import read_set
 from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
 from cells.steps import Steps
@@ -65,6 +66,8 @@ def main(arguments: argparse.Namespace) -> None:
             train_and_score(settings, train, split, run)
         found = read_json(run.path / "scores.json")["test"]
     print(", ".join(f"{name} {found[key]:.3f}" for key, name in METRICS.items()) + " on test cells")
+    if split.warning:
+        print(f"WARNING: {split.warning}")
     print(f"classifier: {out}")
 
 
@@ -79,7 +82,7 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
     """The training cells, and those of a saved set that was made from these very cells alone."""
     if folder is None:
         return train
-    added = CellSet.load(folder)
+    added = read_set(folder)
     if not added.is_synthetic.all():
         raise InputError(
             f"{folder}: holds cells that are not synthetic; real ones belong into data, where they are split."
@@ -129,7 +132,7 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
         for side, cells in (("val", split.val), ("test", split.test))
     }
     found |= {"rare": list(rare), "train_counts": train.counts}
-    found |= {"trained_on": train.digest, "split_digest": split.digest}
+    found |= {"trained_on": train.digest, "split_digest": split.digest, "leaking": split.leaking}
     write_json(run.path / "scores.json", found)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from cells.preprocessing import preprocessed
-from cells.sources import CREDITS, DataSettings
+from cells.sources import DataSettings, credit_of
 from cells.sources import load as load_cells
 from cells.split import SplitSettings, divide
 from cells.steps import Steps
@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
             split.preprocessing.save(run.path / "model")
             for notice in split.preprocessing.notices:
                 print(f"WARNING: {notice}")
-        write_model_card(generator, CREDITS[settings.data.kind], run.path / "model")
+        write_model_card(generator, credit_of(settings.data), run.path / "model")
         write_grid(generator, run.path / "model" / "samples" / "grid.png", columns=8)
     print(f"trained on {len(train)} cells; the generator is in {folder / 'model'}")
 

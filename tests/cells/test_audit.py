@@ -1,16 +1,21 @@
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from cells import CellSet
 from cells.audit import Audited, audit, page
+from cells.boxes import BoxesData
 from cells.cellset import Loaded
 from cells.duplicates import NearDuplicate, near_duplicates
+from cells.parquet import ParquetData
 from cells.sources import FolderData, PhantomData, load, read
 from cells.split import SplitSettings, divide
 from runtime.config import load_config
@@ -147,6 +152,32 @@ def test_sizes_and_modes_of_the_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "0.png").write_bytes(b"no more")
     with pytest.raises(InputError, match=r"a/0\.png: cannot be read any more"):
         audit(Audited(loaded, [], None), data)
+
+
+def test_sizes_of_parquet_are_those_of_its_images_and_of_boxes_those_of_the_crops(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    fields = [Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)) for _ in range(4)]
+    images = []
+    for number, field in enumerate(fields):
+        field.save(tmp_path / f"{number}.png")
+        objects = "".join(
+            f"<object><name>{label}</name><bndbox><xmin>{left}</xmin><ymin>2</ymin><xmax>{left + edge}</xmax>"
+            f"<ymax>{2 + edge}</ymax></bndbox></object>"
+            for label, left, edge in (("a", 2, 10), ("b", 20, 15))
+        )
+        (tmp_path / f"{number}.xml").write_text(f"<annotation>{objects}</annotation>")
+        file = io.BytesIO()
+        field.convert("L" if number else "RGB").crop((0, 0, 30, 20 + number // 2)).save(file, "png")
+        images.append({"bytes": file.getvalue(), "path": None})
+    pq.write_table(pa.table({"image": images, "label": ["a", "b", "a", "b"]}), tmp_path / "cells.parquet")
+    data = ParquetData(root=tmp_path / "cells.parquet", image_size=16)
+    facts = audit(Audited(read(data), [], None), data)
+    assert facts["source_sizes"] == {"30×20": 2, "30×21": 2}
+    assert facts["source_modes"] == {"L": 3, "RGB": 1}
+    boxes = BoxesData(root=tmp_path, image_size=16, margin=0)
+    facts = audit(Audited(read(boxes), [], None), boxes)
+    assert facts["source_sizes"] == {"10×10": 4, "15×15": 4}
+    assert facts["source_modes"] == {"RGB": 8}
 
 
 def test_drawn_cells_are_said_to_be_drawn() -> None:

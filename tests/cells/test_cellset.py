@@ -7,6 +7,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from cells import CellSet
+from cells.reading import read_set
+from cells.writing import write_set
 from runtime.errors import InputError
 
 
@@ -49,8 +51,8 @@ def test_the_digest_follows_pixels_and_labels_but_not_order() -> None:
 
 def test_save_and_load_keep_everything(tmp_path: Path) -> None:
     cells = made(4, origin="synthetic")
-    cells.save(tmp_path)
-    loaded = CellSet.load(tmp_path)
+    write_set(cells, tmp_path)
+    loaded = read_set(tmp_path)
     assert loaded.classes == ("b", "a")  # in the order given, not sorted
     assert np.array_equal(loaded.pixels, cells.pixels)
     assert np.array_equal(loaded.labels, cells.labels)
@@ -59,7 +61,7 @@ def test_save_and_load_keep_everything(tmp_path: Path) -> None:
 
 
 def test_other_tools_open_a_saved_set(tmp_path: Path) -> None:
-    made(4).save(tmp_path)
+    write_set(made(4), tmp_path)
     folder = ImageFolder(str(tmp_path))
     assert folder.classes == ["a", "b"]
     assert len(folder) == 4
@@ -68,8 +70,8 @@ def test_other_tools_open_a_saved_set(tmp_path: Path) -> None:
 
 
 def test_only_synthetic_images_say_that_they_are(tmp_path: Path) -> None:
-    made(2, origin="synthetic").save(tmp_path / "synthetic")
-    made(2).save(tmp_path / "real")
+    write_set(made(2, origin="synthetic"), tmp_path / "synthetic")
+    write_set(made(2), tmp_path / "real")
     with Image.open(tmp_path / "synthetic/b/000000.png") as image:
         assert "trainedAlgorithmicMedia" in image.info["XML:com.adobe.xmp"]
     with Image.open(tmp_path / "real/b/000000.png") as image:
@@ -77,13 +79,13 @@ def test_only_synthetic_images_say_that_they_are(tmp_path: Path) -> None:
 
 
 def test_an_altered_image_is_refused_by_name(tmp_path: Path) -> None:
-    made(2).save(tmp_path)
+    write_set(made(2), tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "b/000000.png")
     with pytest.raises(InputError, match=r"b/000000\.png: differs from metadata"):
-        CellSet.load(tmp_path)
+        read_set(tmp_path)
     (tmp_path / "b/000000.png").unlink()
     with pytest.raises(InputError, match=r"b/000000\.png: missing or unreadable"):
-        CellSet.load(tmp_path)
+        read_set(tmp_path)
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         made() + made(size=16)
     escaping = CellSet.from_arrays(made().pixels, made().labels, ["../b", "a"])
     with pytest.raises(InputError, match="begins with a dot"):
-        escaping.save(tmp_path)
+        write_set(escaping, tmp_path)
 
 
 def test_resizing_keeps_the_table() -> None:

@@ -233,7 +233,6 @@ def test_a_download_is_unpacked_even_if_packed_twice(tmp_path: Path, monkeypatch
             file.write(path, path.relative_to(tmp_path / "root"))
 
     def retrieve(url: str, known_hash: None, fname: str, path: Path, progressbar: bool) -> str:
-        path.mkdir()
         with zipfile.ZipFile(path / fname, "w") as file:
             file.writestr("PBC_dataset_normal_DIB.zip", inner.getvalue())
         return str(path / fname)

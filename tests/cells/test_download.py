@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cells.archives import Limits, make_folder, unpacked
+from cells.archives import Limits, unpacked
 from cells.download import check_unchanged, fetch
+from cells.whole import make_whole
 from runtime.errors import InputError
 
 CONTENT = bytes(range(256)) * 400
@@ -83,8 +84,8 @@ def test_no_server_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch: 
 
 
 def test_what_a_killed_download_left_is_replaced(server: str, tmp_path: Path) -> None:
-    (tmp_path / ".x.bin.part").mkdir()
-    (tmp_path / ".x.bin.part" / "tmp123").write_bytes(b"half")
+    (tmp_path / ".x.bin.tmp").mkdir()
+    (tmp_path / ".x.bin.tmp" / "tmp123").write_bytes(b"half")
     fetch(f"{server}/whole", tmp_path / "x.bin", MD5)
     assert visible(tmp_path) == {"x.bin"}
 
@@ -181,12 +182,29 @@ def test_an_interrupted_unpacking_recovers(tmp_path: Path) -> None:
     (tmp_path / ".done.tmp").mkdir()  # a killed process cleans nothing
     (tmp_path / ".done.tmp" / "half").write_bytes(b"1")
 
-    def interrupted(aside: Path) -> None:
+    def interrupted(aside: Path) -> Path:
         (aside / "half").write_bytes(b"1")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_folder(folder, interrupted)
+        make_whole(folder, interrupted)
     assert visible(tmp_path) == set()
-    make_folder(folder, lambda aside: (aside / "all").touch())
-    assert visible(folder) == {"all"}
+
+    def made(aside: Path) -> Path:
+        (aside / "all").touch()
+        return aside
+
+    assert visible(make_whole(folder, made)) == {"all"}
+    assert make_whole(folder, interrupted) == folder, "what is there is whole, and stays"
+
+
+def test_what_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+    def full(aside: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match=rf"{tmp_path}: cannot be written \(No space left on device\)"):
+        make_whole(tmp_path / "x", full)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file: cannot be written"):
+        make_whole(tmp_path / "file" / "x", full)
+    assert visible(tmp_path) == {"file"}

@@ -19,8 +19,9 @@ from torchvision.datasets import ImageFolder
 import cells.writing
 from cells import CellSet
 from cells.card import About, escaped, licence_id, read_front_matter
+from cells.reading import read_set
 from cells.sources import FolderData, SplitFolderData, read
-from cells.writing import write_tree
+from cells.writing import write_set, write_tree
 from runtime.errors import InputError
 
 COLUMNS = ("labels", "names", "groups", "splits", "origins", "provenance")
@@ -121,8 +122,8 @@ def test_reading_what_was_written_gives_the_set(
     tmp_path_factory: pytest.TempPathFactory, written: CellSet
 ) -> None:
     root = tmp_path_factory.mktemp("set")
-    written.save(root)
-    assert_same(CellSet.load(root), written)
+    write_set(written, root)
+    assert_same(read_set(root), written)
     assert_same(read(FolderData(root=root, image_size=8)).cells, written)
 
 
@@ -134,15 +135,15 @@ def test_a_prepared_tree_reads_back_as_its_parts(tmp_path: Path) -> None:
 
 
 def test_a_set_without_cells_keeps_its_classes_and_size(tmp_path: Path) -> None:
-    made(3).subset([]).save(tmp_path, parquet=True)
-    assert_same(CellSet.load(tmp_path), made(3).subset([]))
+    write_set(made(3).subset([]), tmp_path, parquet=True)
+    assert_same(read_set(tmp_path), made(3).subset([]))
 
 
 @pytest.mark.parametrize("value", [float("nan"), (1, 2), {1: "a"}, np.int64(3), b"x"])
 def test_a_provenance_that_is_not_json_is_refused(value: Any, tmp_path: Path) -> None:
     odd = CellSet.from_arrays(made(1).pixels, [0], CLASSES, names=["n7"], provenance=[{"x": value}])
     with pytest.raises(InputError, match="n7: its provenance cannot be written as JSON"):
-        odd.save(tmp_path / "set")
+        write_set(odd, tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
@@ -150,7 +151,7 @@ def test_a_provenance_that_is_not_json_is_refused(value: Any, tmp_path: Path) ->
 def test_a_class_that_cannot_be_a_folder_is_refused(name: str, tmp_path: Path) -> None:
     odd = CellSet.from_arrays(made(2).pixels, [0, 1], [name, "b"])
     with pytest.raises(InputError, match="rename the class"):
-        odd.save(tmp_path / "set")
+        write_set(odd, tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,14 +171,14 @@ def test_an_interrupted_writing_is_refused_and_then_made_whole(
 
     monkeypatch.setattr(cells.writing, "_write_png", killed)
     with pytest.raises(KeyboardInterrupt):
-        cells_before.save(tmp_path)
-    for reader in (CellSet.load, lambda root: read(FolderData(root=root))):
+        write_set(cells_before, tmp_path)
+    for reader in (read_set, lambda root: read(FolderData(root=root))):
         with pytest.raises(InputError, match="run the command that wrote it again"):
             reader(tmp_path)
     monkeypatch.undo()
     (tmp_path / "notes.txt").write_text("mine")
     fewer = made(2)
-    fewer.save(tmp_path)
+    write_set(fewer, tmp_path)
     assert_same(read(FolderData(root=tmp_path, image_size=8)).cells, fewer)
     assert len(list(tmp_path.glob("*/*.png"))) == 2, "the interrupted writing left images"
     assert not (tmp_path / cells.writing.MARK).exists()
@@ -187,7 +188,7 @@ def test_an_interrupted_writing_is_refused_and_then_made_whole(
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        made(2).save(tmp_path / "file" / "set")
+        write_set(made(2), tmp_path / "file" / "set")
 
 
 # ---------------------------------------------------------------- other tools
@@ -196,7 +197,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("single") / "set"
-    made(6).save(root, About(licence="CC BY 4.0", citation="Someone 2020"), parquet=True)
+    write_set(made(6), root, About(licence="CC BY 4.0", citation="Someone 2020"), parquet=True)
     return root
 
 
@@ -303,7 +304,7 @@ def test_every_file_has_its_checksum(single: Path, tree: Path, tmp_path: Path) -
 
 def test_each_synthetic_image_says_what_it_is_and_no_other_does(tmp_path: Path) -> None:
     written = made(4, "real") + made(3, "synthetic")
-    written.save(tmp_path)
+    write_set(written, tmp_path)
     for i, label in enumerate(written.labels):
         with Image.open(tmp_path / CLASSES[label] / f"{i:06d}.png") as image:
             tag = image.info.get("XML:com.adobe.xmp", "")
@@ -328,7 +329,7 @@ def test_the_card_has_front_matter_and_facts(single: Path, tree: Path) -> None:
 
 
 def test_words_from_outside_are_not_markup(tmp_path: Path) -> None:
-    CellSet.from_arrays(made(2).pixels, [0, 1], ["<script>|x", "a: b"]).save(tmp_path)
+    write_set(CellSet.from_arrays(made(2).pixels, [0, 1], ["<script>|x", "a: b"]), tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "<script>" not in text
     assert f"| {escaped('<script>|x')} | 1 |" in text

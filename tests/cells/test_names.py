@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from cells import CellSet
 from cells.names import check_class_names
+from cells.reading import read_set
 from cells.sources import FolderData, load
+from cells.writing import write_set
 from runtime.errors import InputError
 
 
@@ -57,11 +59,11 @@ def test_legal_names_are_folders_inside_the_set_and_come_back(
         return
     pixels = np.random.default_rng(0).integers(0, 256, (2 * len(names), 8, 8, 3), dtype=np.uint8)
     made = CellSet.from_arrays(pixels, [i // 2 for i in range(len(pixels))], names)
-    made.save(root)
+    write_set(made, root)
     assert sorted(path.name for path in root.parent.iterdir()) == ["set"]
     assert {path.name for path in root.iterdir() if path.is_dir()} == set(names)
     assert load(FolderData(root=root, image_size=8)).digest == made.digest
-    assert CellSet.load(root).digest == made.digest
+    assert read_set(root).digest == made.digest
 
 
 def test_class_folders_that_are_twins_are_refused(tmp_path: Path) -> None:

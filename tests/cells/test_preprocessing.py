@@ -10,10 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from cells.cellset import UNPROCESSED, CellSet
 from cells.preprocessing import FILE, Preprocessing, preprocessed
+from cells.reading import read_set
 from cells.sources import MedmnistData, PhantomData, load
 from cells.split import Split, SplitSettings, divide
 from cells.stain import lab_statistics, light_of, optical_density, stains_of
 from cells.steps import CropToCell, Denoise, Gamma, Mask, StainNormalization, Steps, Unsharp
+from cells.writing import write_set
 from runtime.errors import InputError
 
 ALL: Steps = TypeAdapter(Steps).validate_python(
@@ -111,8 +113,8 @@ def test_digests_of_the_originals_survive_a_second_preprocessing_and_a_file(
 ) -> None:
     once = Preprocessing.fit((Gamma(),), split.train).cells(split.train)
     twice = Preprocessing.fit((Unsharp(),), once).cells(once)
-    twice.save(tmp_path / "set")
-    read = CellSet.load(tmp_path / "set")
+    write_set(twice, tmp_path / "set")
+    read = read_set(tmp_path / "set")
     assert (read.original_digests == split.train.digests).all()
     assert all(UNPROCESSED in said for said in read.provenance)
 
@@ -138,7 +140,9 @@ def _azure(cells: CellSet) -> np.ndarray:
 
 def test_macenko_makes_stains_alike_and_keeps_the_classes_apart(split: Split) -> None:
     made = preprocessed(split, [MACENKO])
-    before, after = _azure(split.test), _azure(made.test)
+    restained = (made.test.pixels != split.test.pixels).any(axis=(1, 2, 3))
+    assert restained.mean() > 0.8
+    before, after = _azure(split.test.subset(restained)), _azure(made.test.subset(restained))
     assert after.var(axis=0).sum() < 0.35 * before.var(axis=0).sum()
     kept = []
     for sides in (split, made):  # nearest class mean in dark area, which lobed, round and blast differ in
@@ -163,12 +167,16 @@ def test_stain_normalization_refuses_what_has_no_stain(split: Split) -> None:
 
 
 def test_a_part_that_the_model_does_not_suit_is_told_once(split: Split) -> None:
-    assert Preprocessing.fit((MACENKO,), split.train).notices == ()
-    pixels = split.train.pixels.copy()
-    pixels[: len(pixels) // 5, :24] = 0  # a black half
+    pixels = split.train.pixels[[-1] * len(split.train)]  # one that suits, again and again
+    assert Preprocessing.fit((MACENKO,), replace(split.train, pixels=pixels)).notices == ()
+    pixels = pixels.copy()
+    pixels[0, :24] = 0  # a black half: one of 34 cells, one of 6 blasts
+    assert Preprocessing.fit((MACENKO,), replace(split.train, pixels=pixels)).notices == ()
+    pixels = pixels.copy()
+    pixels[:2, :24] = 0
     fitted = Preprocessing.fit((MACENKO,), replace(split.train, pixels=pixels))
-    assert len(fitted.notices) == 1 and "does not suit" in fitted.notices[0]
-    assert "18%" in fitted.notices[0]
+    assert len(fitted.notices) == 1
+    assert "6% of the training cells, and 33% of class 'blast'" in fitted.notices[0]
     made = fitted.apply(pixels)
     assert np.array_equal(made[0], pixels[0]) and not np.array_equal(made[-1], pixels[-1])
 

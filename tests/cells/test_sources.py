@@ -23,6 +23,7 @@ from cells.sources import (
     load,
 )
 from cells.split import SplitSettings, divide
+from cells.writing import write_set
 from runtime.errors import InputError
 
 
@@ -152,7 +153,7 @@ def test_a_saved_set_keeps_what_is_known_of_its_cells(tmp_path: Path) -> None:
         origin="synthetic",
         provenance=[{"generator": "gan", "seed": i} for i in range(6)],
     )
-    made.save(tmp_path / "set")
+    write_set(made, tmp_path / "set")
     read = load(FolderData(root=tmp_path / "set", image_size=8))
     assert read.classes == ("b", "a")
     assert read.digest == made.digest
@@ -251,7 +252,6 @@ def test_a_download_is_verified_and_then_read(tmp_path: Path, monkeypatch: pytes
 
     def fetch(url: str, known_hash: str, fname: str, path: Path, progressbar: bool) -> str:
         asked.append((fname, known_hash[:4], len(known_hash)))
-        path.mkdir()
         return str(npz(path / fname))
 
     monkeypatch.setattr("pooch.retrieve", fetch)

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from cells import CellSet
 from cells.duplicates import NearDuplicate
+from cells.leaks import shared_cells
 from cells.split import LeakError, Split, SplitSettings, divide, require_real
 from runtime.config import load_config
 from runtime.errors import InputError
@@ -216,7 +217,22 @@ def test_a_near_duplicate_on_two_sides_is_refused_dropped_or_allowed() -> None:
     for leaks, sizes in (("drop", [5, 2, 2]), ("allow", [6, 2, 2])):
         split = divide(made, load_config(SplitSettings, None, [f"leaks={leaks}"]))
         assert [len(part) for part in parts(split)] == sizes
+        assert split.leaking == (leaks == "allow")
+        assert ("with a cell of val or test: 1." in split.warning) == (leaks == "allow")
     assert len(divide(made, SplitSettings(near_duplicates=False)).train) == 6
+
+
+def test_what_is_shared_with_unseen_cells_is_counted() -> None:
+    pixels = patchy(12)
+    pixels[8], pixels[9] = pixels[0, :, ::-1], pixels[1]
+    names = [f"{i % 8}.png" for i in range(12)]  # of two folders that use the same names
+    made = CellSet.from_arrays(pixels, [0, 1] * 6, ["a", "b"], names=names)
+    known, unseen = np.arange(8), np.arange(8, 12)
+    assert shared_cells(made.subset(known), made.subset(unseen)) == 2  # one turned, one equal
+    groups = ["p1", *names[1:7], "p2", *names[8:10], "p2", "p3"]
+    grouped = CellSet.from_arrays(pixels, [0, 1] * 6, ["a", "b"], names=names, groups=groups)
+    assert shared_cells(grouped.subset(known), grouped.subset(unseen)) == 3
+    assert shared_cells(grouped.subset(known[2:7]), grouped.subset(unseen)) == 0
 
 
 def test_near_duplicates_connect_through_others() -> None:

@@ -17,6 +17,7 @@ from cells.manifest import HfFolderData, ManifestData
 from cells.parquet import ParquetData
 from cells.sources import FolderData, load, read
 from cells.split import SplitSettings, divide
+from cells.writing import write_set
 from runtime.errors import InputError
 
 
@@ -73,7 +74,7 @@ def test_a_manifest_is_read(tmp_path: Path, name: str) -> None:
 def test_stack_and_index_outlive_saving(tmp_path: Path) -> None:
     rows = rows_of(images(tmp_path / "i"), stack="s", index=3)
     cells = load(ManifestData(root=manifest(tmp_path / "i", rows), image_size=12))
-    cells.save(tmp_path / "saved")
+    write_set(cells, tmp_path / "saved")
     again = load(FolderData(root=tmp_path / "saved", image_size=12))
     assert all(record == {"stack": "s", "index": 3} for record in again.provenance)
 
@@ -211,6 +212,15 @@ def test_parquet_with_words_and_known_columns(tmp_path: Path) -> None:
     assert cells.classes == ("a", "b")
     assert sorted(cells.groups) == ["p", "p", "q", "q", "r", "r"]
     assert load(ParquetData(root=path, image_size=12)).digest == cells.digest
+
+
+def test_numbers_without_names_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    parquet(tmp_path / "data" / "a.parquet", [10, 2, 0, 11] * 2)
+    cells = load(ParquetData(root=tmp_path, image_size=12))
+    assert cells.classes == ("class 0", "class 2", "class 10", "class 11")
+    assert [cells.classes[label] for label in cells.labels[:2]] == ["class 10", "class 2"]
+    parquet(tmp_path / "data" / "b.parquet", [1, 0] * 2, ["wbc", "blast"], seed=1)
+    assert load(ParquetData(root=tmp_path, image_size=12)).classes == ("wbc", "blast", *cells.classes)
 
 
 def test_other_parquet_is_refused(tmp_path: Path) -> None:

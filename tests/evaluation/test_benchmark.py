@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cells.cellset import CellSet
+from cells.phantom import phantoms
 from cells.preprocessing import Preprocessing
+from cells.reading import read_set
 from cells.steps import Gamma
 from evaluation.benchmark import refuse_seen, run_study, within
 from evaluation.settings import StudySettings
@@ -117,7 +120,7 @@ def test_strategies_add_what_they_should(study: tuple[Path, dict[str, Any], list
 def test_synthetic_cells_are_kept_with_their_provenance(
     study: tuple[Path, dict[str, Any], list[str]],
 ) -> None:
-    made = CellSet.load(study[0] / "synthetic" / "diffusion" / "seed-0")
+    made = read_set(study[0] / "synthetic" / "diffusion" / "seed-0")
     assert made.counts == {"lobed": 0, "round": 0, "blast": 7} and made.is_synthetic.all()
     assert {p["split_digest"] for p in made.provenance} == {study[1]["cells"]["digest"]}
 
@@ -171,7 +174,7 @@ def test_trials_without_a_model_come_first_and_generators_follow_the_seed() -> N
     [
         ({"rare": None, "data": {**TINY["data"], "counts": {"lobed": 9, "round": 8}}}, "rare="),
         ({"rare": ["blst"]}, "Did you mean 'blast'"),
-        ({"balance": {"to": {"blast": 0}}}, "no class is to get synthetic cells"),
+        ({"balance": {"to": {"blast": 5}}}, "no class is to get synthetic cells"),
         ({"inception": "nowhere.pth"}, "nowhere.pth"),
     ],
 )
@@ -181,6 +184,29 @@ def test_what_cannot_give_an_answer_is_refused_at_once(
     with pytest.raises(InputError, match=words):
         run_study(tiny(**changes), tmp_path / "out", print)
     assert not (tmp_path / "out" / "real").exists()
+
+
+def test_allowed_leaks_are_said_beside_the_verdict(tmp_path: Path) -> None:
+    for number, side in enumerate(("train", "val", "test")):
+        cells = phantoms({"lobed": 9, "blast": 4}, 16, number)
+        for row, label in enumerate(cells.labels):
+            path = tmp_path / "tree" / side / cells.classes[label] / f"{row}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(cells.pixels[row]).save(path)
+    (path.parent / "leak.png").write_bytes(next((tmp_path / "tree/train/lobed").iterdir()).read_bytes())
+    said: list[str] = []
+    for leaks in ("allow", "drop"):
+        said.clear()
+        study = tiny(
+            data={"kind": "split_folder", "root": tmp_path / "tree", "image_size": 16},
+            split={"leaks": leaks},
+            strategies=["real"],
+            seeds=1,
+        )
+        results = run_study(study, tmp_path / leaks, said.append)
+        report = (tmp_path / leaks / "report.md").read_text()
+        for words in (" ".join(results["notices"]), report, " ".join(said)):
+            assert ("with a cell of val or test: 1." in words) == (leaks == "allow")
 
 
 def test_rare_classes_are_found(tmp_path: Path) -> None:
@@ -259,7 +285,7 @@ def test_xrays_are_never_flipped_in_a_study(tmp_path: Path, monkeypatch: pytest.
     settings = tiny(**changes)
     results = run_study(settings, tmp_path / "out", list[str]().append)
     assert len(results["trials"]) == len(STRATEGIES)
-    assert CellSet.load(tmp_path / "out" / "synthetic" / "gan" / "seed-0").modality == "xray"
+    assert read_set(tmp_path / "out" / "synthetic" / "gan" / "seed-0").modality == "xray"
     asked = {**TINY["generators"], "gan": {**TINY["generators"]["gan"], "augmentation": "dihedral"}}
     with pytest.raises(InputError, match="X-rays have an up and a left"):
         run_study(tiny(**changes, generators=asked), tmp_path / "asked", print)

@@ -17,6 +17,7 @@ import torch
 from cells.cellset import CellSet
 from cells.preprocessing import Preprocessing
 from cells.steps import Gamma
+from cells.writing import write_set
 from generators import GENERATORS, Generator, build, load
 from generators.augment import SYMMETRIES
 from generators.diffusion import Diffusion
@@ -274,11 +275,11 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from cells.cellset import CellSet
+from cells.reading import read_set
 from generators import build, load
 from runtime.rundir import RunDir
 source = load(Path({model!r}))
-cells = CellSet.load(Path({cells!r}))
+cells = read_set(Path({cells!r}))
 run = RunDir(Path({run!r}))
 slow = lambda step, generator: time.sleep(60) or {{}}
 build(source.settings, source.classes, 8, source.seed).fit(cells, run, slow)
@@ -291,7 +292,7 @@ def test_killed_training_resumes_to_the_same_weights(
 ) -> None:
     """SIGKILL gives the process no chance to tidy up."""
     generator, folder = fitted[kind]
-    cells.save(tmp_path / "cells")
+    write_set(cells, tmp_path / "cells")
     names = {"root": ROOT, "model": folder, "cells": tmp_path / "cells", "run": tmp_path / "run"}
     code = KILLED.format(**{name: str(path) for name, path in names.items()})
     # As many threads as here: sums of another order differ in the last bit.

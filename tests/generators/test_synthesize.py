@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from typing import Any
 
@@ -5,8 +6,10 @@ import numpy as np
 import pytest
 
 from cells.cellset import CellSet
+from cells.reading import read_set
+from cells.writing import write_set
 from generators import Generator, build
-from generators.synthesize import synthesize
+from generators.synthesize import seconds_per_cell, synthesize
 from runtime.errors import InputError
 from runtime.rundir import RunDir
 from runtime.seeds import seed_of
@@ -39,8 +42,8 @@ def test_larger_quota_begins_with_the_smaller_one(generator: Generator) -> None:
 
 def test_record_survives_the_disk(generator: Generator, tmp_path: Path) -> None:
     made = synthesize(generator, {"rare": 2, "dark": 1}, 7, "g", "d")
-    made.save(tmp_path)
-    found = CellSet.load(tmp_path)
+    write_set(made, tmp_path)
+    found = read_set(tmp_path)
     assert list(found.provenance) == list(made.provenance)
     assert np.array_equal(found.pixels, made.pixels)
 
@@ -54,3 +57,24 @@ def test_unknown_class_and_negative_count_are_refused(generator: Generator) -> N
         synthesize(generator, {"rara": 1}, 7, "g", "d")
     with pytest.raises(InputError, match=r"counts\.rare is -1"):
         synthesize(generator, {"rare": -1}, 7, "g", "d")
+
+
+def test_the_measured_time_of_a_cell_is_that_of_its_drawing(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    clock = iter(float(i) for i in range(100))
+
+    def sample(labels: Any, seeds: Any) -> Any:
+        assert set(labels.tolist()) == {1}, "of the classes that are wanted"
+        drawn.append(len(labels))
+        for _ in range(len(labels) - 1):  # reading the clock itself is a second
+            next(clock)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(generator, "sample", sample)
+    assert seconds_per_cell(generator, {generator.classes[1]: 50, generator.classes[0]: 0}) == 1
+    assert drawn == [2, 2], "cells of a second each: two are enough"
+    monkeypatch.setattr("generators.synthesize.TRIAL_SECONDS", 30.0)
+    seconds_per_cell(generator, {generator.classes[1]: 9})
+    assert drawn[2:] == [2, 9], "no more than there are to draw"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.command import run_command, split_arguments, take, take_required
+from runtime.command import run_command, split_arguments, take, take_required, take_switch
 from runtime.errors import InputError
 
 
@@ -45,3 +45,10 @@ def test_words_are_told_apart() -> None:
     assert take(overrides, "root") == (None, overrides)
     with pytest.raises(InputError, match="'root=' is missing"):
         take_required(overrides, "root", "data/pbc")
+
+
+def test_a_switch_is_true_or_false() -> None:
+    assert take_switch(["a=1", "dry_run=true"], "dry_run") == (True, ["a=1"])
+    assert take_switch(["dry_run=false"], "dry_run") == take_switch([], "dry_run") == (False, [])
+    with pytest.raises(InputError, match="dry_run=1: is a switch"):
+        take_switch(["dry_run=1"], "dry_run")

@@ -110,6 +110,24 @@ def test_killed_in_the_midst_of_training_it_ends_as_if_it_had_not_been(
     assert "killed" in (tmp_path / "both" / "report.html").read_text()
 
 
+def test_a_dry_run_prints_plan_and_time_and_writes_nothing(
+    config: Path, tmp_path: Path, run: Callable[..., Ended]
+) -> None:
+    out = tmp_path / "out"
+    words = (config, f"out={out}", "seeds=3", "surplus=2", "strategies=[real,repeat,diffusion]")
+    shown = run("benchmark.py", *words, "dry_run=true")
+    assert shown.code == 0, shown.err
+    blast = next(line for line in shown.out.splitlines() if "blast" in line)
+    assert blast.replace("│", " ").split() == ["blast", "5", "12", "7", "58%"]
+    assert "diffusion: drawing 14 cells (surplus=2) for each of 3 generators would take " in shown.out
+    assert "untrained networks" in shown.out and "gan:" not in shown.out and "repeat:" not in shown.out
+    plain = run("benchmark.py", config, "strategies=[real]", "dry_run=true")
+    assert plain.code == 0 and "nothing would be drawn" in plain.out
+    wrong = run("benchmark.py", config, f"out={out}", "dry_run=yes")
+    assert wrong.code == 2 and "dry_run=yes: is a switch" in wrong.err
+    assert not out.exists()
+
+
 def test_wrong_input_is_one_sentence_and_exit_code_2(
     config: Path, tmp_path: Path, run: Callable[..., Ended]
 ) -> None:

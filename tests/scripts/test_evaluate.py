@@ -14,6 +14,7 @@ from PIL import Image
 
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
+from cells.writing import write_set
 from evaluation.folders import image_size, read_folder
 from evaluation.suite import EvaluateSettings, evaluate_sets
 from runtime.command import run_command
@@ -82,14 +83,33 @@ def test_domain_encoder_with_holdout_end_to_end(folders: Path, tmp_path: Path) -
     result = json.loads((tmp_path / "scores.json").read_text())
     assert result["fidelity"]["name"] == "Fréchet distance (domain CNN)"
     assert result["fidelity"]["fingerprint"]["image_size"] == 24
-    assert result["reference"] == "holdout"
+    assert result["reference"] == "holdout" and result["leaking"] == 0
     assert result["fidelity"]["per_class"][CLASSES[0]]["kid"]["n_synthetic"] == 21
     assert result["near_copies"]["calibrated_on"] == 72
     assert result["near_copies"]["worst"][0]["train"].endswith(".png")
     assert 0 <= result["label_agreement"]["share"] <= 1
     table = (tmp_path / "scores.md").read_text()
     assert "domain CNN" in table and "not computable, n = 21" in table
+    assert "Warning" not in table and "WARNING" not in done.stdout
     assert "KID" in done.stdout and "written: scores.json" in done.stdout
+
+
+def test_a_holdout_that_is_not_unseen_is_said(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holdout = class_folders(tmp_path / "holdout", 2)
+    for number in ("003", "004"):
+        with Image.open(folders / "real" / CLASSES[0] / f"{number}.png") as image:
+            image.rotate(90).save(holdout / CLASSES[0] / f"{number}.png")
+    sides = (f"real={folders / 'real'}", f"synthetic={folders / 'made'}", f"holdout={holdout}")
+    file = tmp_path / "scores.json"
+    assert call(*sides, f"out={file}", "encoder.kind=domain", *QUICK) == 0
+    assert json.loads(file.read_text())["leaking"] == 2
+    sentence = (
+        "The holdout is not unseen. Cells of real= that share an image or a group with a cell of holdout=: 2."
+    )
+    assert f"**Warning.** {sentence}" in file.with_suffix(".md").read_text()
+    assert f"WARNING: {sentence}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_result_of_another_config_is_not_overwritten(
@@ -187,7 +207,7 @@ def test_split_folders_and_saved_sets_are_read(tmp_path: Path) -> None:
     assert cells.counts == dict.fromkeys(sorted(CLASSES[:3]), 5)
     assert sorted(set(cells.splits)) == ["train", "val"]
     made = CellSet.from_arrays(cells.pixels, cells.labels, cells.classes, origin="synthetic")
-    made.save(tmp_path / "saved")
+    write_set(made, tmp_path / "saved")
     again = read_folder(tmp_path / "saved", 20)
     assert again.is_synthetic.all() and again.image_size == 20
     assert image_size(tmp_path / "both") == 24

@@ -12,9 +12,11 @@ from torchvision.datasets import ImageFolder
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from cells.preprocessing import Preprocessing
+from cells.reading import read_set
 from cells.sources import Credit, PhantomData
 from cells.sources import load as load_cells
 from cells.split import Split, SplitSettings, divide
+from cells.writing import write_set
 from classifiers.training import Classifier, ClassifierSettings
 from generators import build, load
 from generators.card import about_set, write_model_card
@@ -65,7 +67,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = phantoms({CLASSES[0]: 6, CLASSES[1]: 3}, 16, 0, split="train")
     cells = cells.subset(cells.labels < 2)
     cells = CellSet.from_arrays(cells.pixels, cells.labels, CLASSES[:2], splits="train")
-    cells.save(folder / "cells")
+    write_set(cells, folder / "cells")
     build(RepeatSettings(), cells.classes, 16, 1).fit(cells, RunDir(folder))
     return folder
 
@@ -95,7 +97,7 @@ def test_train_then_synthesize_then_open(kind: str, script: Script, tmp_path: Pa
         "synthesize", f"generator={model}", f"out={tmp_path / 'set'}", "counts.round=3", "seed=9"
     )
     assert (code, err) == (0, "")
-    drawn = CellSet.load(tmp_path / "set")
+    drawn = read_set(tmp_path / "set")
     assert drawn.counts == {"round": 3, "lobed": 0} or drawn.counts == {"lobed": 0, "round": 3}
     again = remake(load(model), drawn.provenance[1], "round")
     assert np.mean(np.abs(again.astype(int) - drawn.pixels[1]) <= 1) >= 0.999
@@ -123,18 +125,39 @@ def test_same_command_again_returns_at_once_and_a_changed_one_is_refused(
 def test_balance_fills_the_classes_of_a_set(control: Path, script: Script, tmp_path: Path) -> None:
     for source in (control / "cells", tmp_path / "tree"):
         if source.name == "tree":
-            CellSet.load(control / "cells").save(source / "train")
-            CellSet.load(control / "cells").save(source / "test")
+            write_set(read_set(control / "cells"), source / "train")
+            write_set(read_set(control / "cells"), source / "test")
         out = tmp_path / f"set-{source.name}"
         code, _, err = script(
             "synthesize", f"generator={control}", f"out={out}", "balance=fill", f"cells={source}"
         )
         assert (code, err) == (0, "")
-        assert CellSet.load(out).counts == {CLASSES[0]: 0, CLASSES[1]: 3}
+        assert read_set(out).counts == {CLASSES[0]: 0, CLASSES[1]: 3}
     out = tmp_path / "ratio"
     words = (f"generator={control}", f"out={out}", "balance=0.8", f"cells={control / 'cells'}")
     assert script("synthesize", *words)[0] == 0
-    assert CellSet.load(out).counts[CLASSES[1]] == 2
+    assert read_set(out).counts[CLASSES[1]] == 2
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(control: Path, script: Script, tmp_path: Path) -> None:
+    out, cells = tmp_path / "set", control / "cells"
+    words = (f"generator={control}", f"out={out}", f"cells={cells}", "balance.to=all", "dry_run=true")
+    code, said, err = script("synthesize", *words, "balance.max_share=0.4")
+    assert (code, err) == (0, "")
+    rows = {
+        line.split("│")[1].strip(): line.replace("│", " ").split()[1:]
+        for line in said.splitlines()
+        if "│" in line
+    }
+    assert rows[CLASSES[0]] == ["6", "6", "0", "0%"]
+    assert rows[CLASSES[1]] == ["3", "6", "2", "40%", "max_share", "(-1)"]
+    assert rows["all"] == ["9", "2", "18%"]
+    assert "Drawing 2 cells would take less than a second" in said
+    code, said, err = script("synthesize", *words[:2], f"counts.{CLASSES[0]}=4", "dry_run=true")
+    assert (code, err) == (0, "") and "Drawing 4 cells" in said
+    assert not out.exists()
+    assert script("synthesize", *words[:-1], "balance.max_share=0.4")[0] == 0
+    assert read_set(out).counts == {CLASSES[0]: 0, CLASSES[1]: 2}, "as it was planned"
 
 
 def test_set_opens_as_an_image_folder(control: Path, script: Script, tmp_path: Path) -> None:
@@ -153,7 +176,7 @@ def test_an_interrupted_synthesis_begins_anew(control: Path, script: Script, tmp
     (out / CLASSES[0]).mkdir(parents=True)
     (out / ".unfinished").touch()
     assert script("synthesize", *words)[0] == 0
-    assert CellSet.load(out).counts[CLASSES[0]] == 3
+    assert read_set(out).counts[CLASSES[0]] == 3
     assert (out / "cells.parquet").is_file()
     assert "- Seed of this synthesis: 4" in (out / "README.md").read_text()
     code, _, err = script("synthesize", *words)
@@ -184,6 +207,9 @@ def test_bad_input_is_one_sentence_and_writes_nothing(control: Path, script: Scr
         "'sed'": (here, f"out={out}", "sed=3"),
         "no such folder": (here, f"out={out}", "balance=fill", f"cells={tmp_path / 'nowhere'}"),
         "greater than 0": (here, f"out={out}", "balance=-1", f"cells={control / 'cells'}"),
+        "Did you mean 'fill'": (here, f"out={out}", "balance=fil", f"cells={control / 'cells'}"),
+        "'balance.max_shar'": (here, f"out={out}", "balance.max_shar=0.5", f"cells={control / 'cells'}"),
+        "give 6 or more": (here, f"out={out}", f"balance.to.{CLASSES[0]}=5", f"cells={control / 'cells'}"),
     }
     for message, words in cases.items():
         code, _, err = script("synthesize", *words)
@@ -267,8 +293,8 @@ def test_a_generator_of_preprocessed_cells_hands_on_what_was_done(script: Script
     # Evaluation does the same to real cells: prepared by hand or by itself, the figures are equal.
     done = Preprocessing.load(model)
     assert done is not None
-    split.train.save(tmp_path / "raw")
-    done.cells(split.train).save(tmp_path / "ready")
+    write_set(split.train, tmp_path / "raw")
+    write_set(done.cells(split.train), tmp_path / "ready")
     found = {}
     for real in ("raw", "ready"):
         words = (f"real={tmp_path / real}", f"synthetic={made}", "labels=false", "floor_repeats=2")

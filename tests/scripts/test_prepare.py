@@ -1,5 +1,8 @@
 import json
 import runpy
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from torchvision.datasets import ImageFolder
 
 from cells.sources import FolderData, SplitFolderData, load
 from cells.split import SplitSettings, divide
+from runtime.errors import InputError
 
 Prepare = Callable[..., tuple[int, str, str]]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare.py"
@@ -136,6 +140,75 @@ def test_an_interrupted_run_is_finished(prepare: Prepare, tree: Path, tmp_path: 
     assert (out / "val" / "metadata.jsonl").is_file()
 
 
+def contents(out: Path) -> dict[str, bytes]:
+    """The files of a prepared folder but for the lock."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+# Runs the script named first; the ninth image is written by half, then the process is killed.
+KILLED = """
+import os, runpy, signal, sys
+from cells import writing
+
+def by_half(image, path, *, synthetic):
+    by_half.calls += 1
+    whole(image, path, synthetic=synthetic)
+    if by_half.calls == 9:
+        path.write_bytes(path.read_bytes()[:60])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+by_half.calls, whole, writing._write_png = 0, writing._write_png, by_half
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_killed_in_the_midst_of_writing_it_ends_as_if_it_had_not_been(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    words = ["source=folder", f"root={tree}", "image_size=16", "parquet=true"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLED, str(SCRIPT), *words, f"out={killed}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert len(list(killed.rglob("*.png"))) == 9 and not (killed / "audit.json").exists()
+    with pytest.raises(InputError, match="was not written to its end; run the command that wrote it again"):
+        load(SplitFolderData(root=killed, image_size=16))
+
+    code, said, err = prepare(*words, f"out={killed}")
+    assert code == 0, err
+    assert "20 cells" in said
+    assert prepare(*words, f"out={whole}")[0] == 0
+    assert contents(killed) == contents(whole)
+
+
+def test_parquet_is_written_on_request_and_read_back(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    words = ["source=folder", f"root={tree}", "image_size=16"]
+    assert prepare(*words, f"out={tmp_path / 'plain'}")[0] == 0
+    assert not list((tmp_path / "plain").rglob("*.parquet"))
+    out = tmp_path / "out"
+    assert prepare(*words, f"out={out}", "parquet=true")[0] == 0
+    assert len(list(out.rglob("cells.parquet"))) == 3
+    (tmp_path / "files").mkdir()
+    for side in ("train", "val", "test"):
+        (tmp_path / "files" / f"{side}.parquet").write_bytes((out / side / "cells.parquet").read_bytes())
+    again = tmp_path / "again"
+    source = [f"root={tmp_path / 'files'}", "source=parquet", "image_size=16"]
+    code, _, err = prepare(*source, f"out={again}")
+    assert code == 0, err
+    facts, before = (json.loads((path / "audit.json").read_text()) for path in (again, out))
+    assert facts["counts"] == before["counts"]
+    one, other = (load(SplitFolderData(root=path, image_size=16)) for path in (again, out))
+    assert one.digest == other.digest and list(one.splits) == list(other.splits)
+    assert facts["source_sizes"] == {"16×16": 20}
+    code, _, err = prepare(*words, f"out={tmp_path / 'x'}", "parquet=perhaps")
+    assert code == 2 and "parquet" in err and not (tmp_path / "x").exists()
+
+
 def test_foreign_files_are_not_overwritten(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")
@@ -213,6 +286,104 @@ def test_leaks_are_allowed_loudly(prepare: Prepare, leaking: Path, tmp_path: Pat
     off = [*words[:2], f"out={tmp_path / 'off'}", words[3], "split.near_duplicates=false"]
     code, said, err = prepare(*off)
     assert code == 0 and "WARNING" not in said
+
+
+def test_a_split_is_made_again_from_its_file(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    words = ["source=folder", f"root={tree}", "image_size=16"]
+    first, again = tmp_path / "first", tmp_path / "again"
+    code, _, err = prepare(*words, f"out={first}", "split.folds=3", "split.repeats=2", "split.fold=4")
+    assert code == 0, err
+    code, said, err = prepare(*words, f"out={again}", f"split.file={first / 'split.json'}")
+    assert code == 0, err
+    digest = json.loads((first / "audit.json").read_text())["split_digest"]
+    assert digest in said
+    assert (again / "split.json").read_bytes() == (first / "split.json").read_bytes()
+    for side in ("train", "val", "test"):
+        name = f"{side}/metadata.jsonl"
+        assert (again / name).read_bytes() == (first / name).read_bytes()
+    back = load(SplitFolderData(root=first, image_size=16))
+    assert divide(back, SplitSettings(file=first / "split.json")).digest == digest
+
+    (tree / "rare" / "5.png").unlink()
+    code, _, err = prepare(*words, f"out={tmp_path / 'third'}", f"split.file={first / 'split.json'}")
+    assert code == 2 and "puts rare/5.png in" in err and "Traceback" not in err
+
+
+def test_a_long_tail_is_told_before_and_after(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["source=folder", f"root={tree}", f"out={out}", "image_size=16"]
+    code, said, err = prepare(*words, "split.long_tail.counts={rare: 2}")
+    assert code == 0, err
+    facts = json.loads((out / "audit.json").read_text())
+    before = facts["long_tail"]["rare"]["before"]
+    assert facts["counts"]["rare"]["train"] == facts["long_tail"]["rare"]["after"] == 2 < before
+    assert f"rare {before} → 2." in said
+    assert "train before the long tail" in (out / "audit.html").read_text()
+    assert len(list((out / "train" / "rare").glob("*.png"))) == 2
+
+
+def test_a_split_that_cannot_be_made_leaves_the_directory_free(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    words = ["source=folder", f"root={tree}", f"out={tmp_path / 'out'}", "image_size=16"]
+    code, _, err = prepare(*words, "split.long_tail.counts={rar: 2}")
+    assert code == 2 and "Did you mean 'rare'?" in err
+    code, _, err = prepare(*words, "split.long_tail.counts={rare: 2}")
+    assert code == 0, err
+
+
+def test_two_sites_become_one_split(
+    prepare: Prepare, tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    there, out = tmp_path_factory.mktemp("there"), tmp_path_factory.mktemp("out") / "set"
+    rng = np.random.default_rng(9)
+    for name in ("A", "R", "smudge cell"):
+        (there / name).mkdir()
+        for i in range(4):
+            Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(there / name / f"{i}.png")
+    words = ["source=cross_site", "train.kind=folder", f"train.root={tree}", "test.kind=folder"]
+    words += [f"test.root={there}", f"out={out}", "image_size=16"]
+    code, _, err = prepare(*words, "classes={R: rare, smudge cell: null}")
+    assert code == 2 and "data.test has class 'A'" in err and not out.exists()
+    code, _, err = prepare(*words, "classes={R: rare, A: a<b, smudge cell: null}")
+    assert code == 0, err
+    facts = json.loads((out / "audit.json").read_text())
+    assert [row["test"] for row in facts["counts"].values()] == [4, 4]
+    assert all(row["train"] and row["val"] for row in facts["counts"].values())
+    assert facts["source_sizes"] == {"20×20": 28}
+    split = divide(load(SplitFolderData(root=out, image_size=16)), SplitSettings())
+    assert split.digest == facts["split_digest"]
+    assert {name.split("/")[0] for name in split.test.names} == {"test"}
+
+
+def test_trees_of_two_sites_have_the_same_size_unless_told(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    words = ["source=cross_site", "train.kind=folder", f"train.root={tree}", "test.kind=split_folder"]
+    code, _, err = prepare(*words, f"test.root={tmp_path / 'no'}", f"out={tmp_path / 'out'}")
+    assert code == 2 and "data.test: " in err and "no such folder" in err
+    code, _, err = prepare(*words[:3], "test.kind=folder", f"test.root={tree}", f"out={tmp_path / 'out'}")
+    assert code == 2 and "is in train and in test" in err
+    facts = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert facts["image_size"] == 128
+
+
+def test_leaks_of_a_split_file_are_told_and_those_of_an_ignored_split_are_not(
+    prepare: Prepare, leaking: Path, tmp_path: Path
+) -> None:
+    allow, file = "split.leaks=allow", tmp_path / "first" / "split.json"
+    words = ["source=split_folder", f"root={leaking}", "image_size=24"]
+    code, _, err = prepare(*words, f"out={tmp_path / 'first'}", allow)
+    assert code == 0, err
+    code, _, err = prepare(*words, f"out={tmp_path / 'second'}", f"split.file={file}")
+    assert code == 2 and "is in train and in test" in err and "split.leaks=allow accepts" in err
+    code, said, err = prepare(*words, f"out={tmp_path / 'second'}", f"split.file={file}", allow)
+    assert code == 0 and "WARNING: 1 images or groups" in said, err
+    code, said, err = prepare(*words, f"out={tmp_path / 'third'}", "split.premade=ignore", allow)
+    assert code == 0 and "WARNING" not in said, err
+    facts = json.loads((tmp_path / "third" / "audit.json").read_text())
+    assert len(facts["across_splits"]) == 1, "that of the source is still told"
+    assert len(set(facts["near_duplicates"][0]["splits"])) == 1, "and is together now"
 
 
 def test_preprocessed_images_are_written_and_said_to_be(prepare: Prepare, tree: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cells.cellset import CellSet
 from cells.preprocessing import Preprocessing
 from cells.sources import load
 from cells.split import divide
+from cells.writing import write_set
 from classifiers.training import Classifier
 from runtime.command import run_command
 from runtime.config import load_config
@@ -61,7 +62,7 @@ def synthetic(cells: CellSet, split_digest: str, folder: Path) -> Path:
         origin="synthetic",
         provenance=[{"generator": "gan", "seed": i, "split_digest": split_digest} for i in range(5)],
     )
-    made.save(folder)
+    write_set(made, folder)
     return folder
 
 
@@ -127,7 +128,7 @@ def test_synthetic_cells_of_a_generator_of_other_cells_are_refused(
 def test_real_cells_as_synthetic_ones_are_refused(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_cells().save(tmp_path / "real")
+    write_set(train_cells(), tmp_path / "real")
     assert run(config, f"out={tmp_path / 'net'}", f"synthetic={tmp_path / 'real'}") == 2
     assert "not synthetic" in capsys.readouterr().err
 

@@ -1,0 +1,63 @@
+"""What a study notes of its split."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cells import sources
+from cells.split import SplitSettings, divide, folds
+from cells.split_file import read_split
+from evaluation.settings import StudySettings
+from evaluation.study import Study, claim, open_study
+from runtime.errors import InputError
+from runtime.rundir import RunDir
+
+DATA = {
+    "kind": "phantom",
+    "image_size": 16,
+    "counts": {"lobed": 24, "blast": 12},
+    "val_per_class": 6,
+    "test_per_class": 6,
+}
+
+
+def opened(out: Path, **split: Any) -> Study:
+    settings = StudySettings.model_validate(
+        {"data": DATA, "split": split, "rare": ["blast"], "strategies": ["real"], "seeds": 1}
+    )
+    return open_study(settings, RunDir(out, {}), lambda line: None)
+
+
+def test_its_split_is_kept_as_a_file_that_makes_it_again(tmp_path: Path) -> None:
+    study = opened(tmp_path / "study", premade="ignore", folds=3, fold=2)
+    claim(study)
+    file = tmp_path / "study" / "split.json"
+    record = read_split(file)
+    assert record.digest == study.split.digest and record.settings["fold"] == 2
+    again = opened(tmp_path / "again", file=file)
+    assert again.split.digest == study.split.digest
+    claim(again)
+    assert (tmp_path / "again" / "split.json").read_bytes() == file.read_bytes()
+
+
+def test_studies_of_all_folds_test_every_cell_once(tmp_path: Path) -> None:
+    design = SplitSettings(premade="ignore", folds=3)
+    expected = [split.digest for split in folds(sources.load(opened(tmp_path).settings.data), design)]
+    studies = [opened(tmp_path / str(fold), premade="ignore", folds=3, fold=fold) for fold in range(3)]
+    assert [study.split.digest for study in studies] == expected
+    tested = [name for study in studies for name in study.split.test.names]
+    assert len(tested) == len(set(tested)) == 60
+
+
+def test_a_directory_of_other_cells_is_refused(tmp_path: Path) -> None:
+    claim(opened(tmp_path, premade="ignore"))
+    with pytest.raises(InputError, match="was begun with other cells"):
+        claim(opened(tmp_path, premade="ignore", seed=1))
+
+
+def test_a_long_tail_makes_the_rare_class(tmp_path: Path) -> None:
+    study = opened(tmp_path, long_tail={"counts": {"blast": 3}})
+    assert study.split.train.counts == {"blast": 3, "lobed": 24}
+    plain = divide(sources.load(study.settings.data), SplitSettings())
+    assert study.split.test.counts == plain.test.counts
