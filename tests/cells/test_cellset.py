@@ -110,8 +110,8 @@ def test_the_modality_goes_wherever_the_cells_go(tmp_path: Path) -> None:
     cells = CellSet.from_arrays(pixels, [0, 1, 0, 1], ("a", "b"), provenance=[{"stack": "x"}] * 4)
     assert cells.modality == "microscopy"
     xrays = cells.with_modality("xray")
-    xrays.save(tmp_path / "set")
-    for same in (xrays.subset([2]), xrays + cells, xrays.resized(16), CellSet.load(tmp_path / "set")):
+    write_set(xrays, tmp_path / "set")
+    for same in (xrays.subset([2]), xrays + cells, xrays.resized(16), read_set(tmp_path / "set")):
         assert same.modality == "xray" and same.provenance[0]["stack"] == "x"
     assert xrays.with_modality("microscopy").provenance.tolist() == cells.provenance.tolist()
     assert xrays.digest == cells.digest

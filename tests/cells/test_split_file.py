@@ -13,6 +13,7 @@ from cells.long_tail import LongTailSettings
 from cells.sources import PbcData, SplitFolderData, load
 from cells.split import LeakError, SplitSettings, divide
 from cells.split_file import read_split, write_split
+from cells.writing import write_set
 from runtime.errors import InputError
 
 
@@ -81,7 +82,7 @@ def test_a_written_set_is_split_by_its_own_file_though_dropped_cells_are_gone(tm
     split = divide(cells(size=8), made)
     write_split(tmp_path / "split.json", split, made)
     for side, part in (("train", split.train), ("val", split.val), ("test", split.test)):
-        part.save(tmp_path / "set" / side)
+        write_set(part, tmp_path / "set" / side)
     back = load(SplitFolderData(root=tmp_path / "set", image_size=8))
     assert divide(back, SplitSettings(file=tmp_path / "split.json")).digest == split.digest
 
