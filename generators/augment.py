@@ -21,36 +21,37 @@ from torch.nn import functional
 
 from cells.cellset import XRAY
 from runtime.errors import InputError
+from runtime.seeds import Draws
 
 Symmetry = Literal["dihedral", "flips", "none"]
 AskedSymmetry = Literal["auto", "dihedral", "flips", "none"]
 LEAK_LIMIT = 0.8
 
 
-def dihedral(images: Tensor, draws: torch.Generator) -> Tensor:
+def dihedral(images: Tensor, draws: Draws) -> Tensor:
     """Each image under one of the eight flips and quarter turns, uniformly.
 
     Args:
         images: Shape (b, c, h, h), square.
-        draws: Source of randomness, on the CPU.
+        draws: Randomness of these images.
     """
     flipped = flips(images, draws)
     return _where(_coins(images, draws), flipped.transpose(-1, -2), flipped)
 
 
-def flips(images: Tensor, draws: torch.Generator) -> Tensor:
+def flips(images: Tensor, draws: Draws) -> Tensor:
     """Each image under one of the four combinations of flips, uniformly; shape (b, c, h, w)."""
     for axis in (-1, -2):
         images = _where(_coins(images, draws), images.flip(axis), images)
     return images
 
 
-def unchanged(images: Tensor, draws: torch.Generator) -> Tensor:
+def unchanged(images: Tensor, draws: Draws) -> Tensor:
     """The images as they are, e.g. X-rays, which have a left and a right."""
     return images
 
 
-SYMMETRIES: dict[Symmetry, Callable[[Tensor, torch.Generator], Tensor]] = {
+SYMMETRIES: dict[Symmetry, Callable[[Tensor, Draws], Tensor]] = {
     "dihedral": dihedral,
     "flips": flips,
     "none": unchanged,
@@ -77,12 +78,12 @@ def symmetry_of(asked: AskedSymmetry, modality: str) -> Symmetry:
     return asked
 
 
-def differentiable(images: Tensor, draws: torch.Generator, probability: float, symmetry: Symmetry) -> Tensor:
+def differentiable(images: Tensor, draws: Draws, probability: float, symmetry: Symmetry) -> Tensor:
     """What a discriminator sees: symmetry always, the other transforms with `probability` each.
 
     Args:
         images: In [-1, 1], shape (b, 3, h, w); gradients pass through.
-        draws: Source of randomness, on the CPU.
+        draws: Randomness of these images.
         probability: In [0, 0.8); the chance of each transform for each image.
         symmetry: Group whose every element keeps an image real.
     """
@@ -94,23 +95,23 @@ def differentiable(images: Tensor, draws: torch.Generator, probability: float, s
     return images
 
 
-def light(images: Tensor, draws: torch.Generator) -> Tensor:
+def light(images: Tensor, draws: Draws) -> Tensor:
     """Brightness shifted by up to 10 % of the range."""
     return images + _uniform(images, draws, 0.2)
 
 
-def contrast(images: Tensor, draws: torch.Generator) -> Tensor:
+def contrast(images: Tensor, draws: Draws) -> Tensor:
     """Contrast about each image's mean scaled by 0.8 to 1.2."""
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return (images - mean) * (1 + _uniform(images, draws, 0.2)) + mean
 
 
-def translation(images: Tensor, draws: torch.Generator) -> Tensor:
+def translation(images: Tensor, draws: Draws) -> Tensor:
     """Shift by up to an eighth of the edge, whole pixels, borders mirrored."""
     edge = images.shape[-1]
     reach = max(1, edge // 8)
     padded = functional.pad(images, (reach,) * 4, mode="reflect")
-    rows = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=draws).to(images.device)
+    rows = draws.integers(2 * reach + 1, 2).to(images.device)
     span = torch.arange(edge, device=images.device)
     y, x = rows[:, :1] + span, rows[:, 1:] + span  # (b, h), (b, w)
     batch = torch.arange(len(images), device=images.device)[:, None, None, None]
@@ -118,22 +119,22 @@ def translation(images: Tensor, draws: torch.Generator) -> Tensor:
     return padded[batch, channel, y[:, None, :, None], x[:, None, None, :]]
 
 
-def cutout(images: Tensor, draws: torch.Generator) -> Tensor:
+def cutout(images: Tensor, draws: Draws) -> Tensor:
     """A square of a third of the edge set to mid gray."""
     edge = images.shape[-1]
-    centers = torch.rand((len(images), 2), generator=draws).to(images.device) * edge
+    centers = draws.uniform(2).to(images.device) * edge
     span = torch.arange(edge, device=images.device)
     inside = [(span - centers[:, i : i + 1]).abs() < edge / 6 for i in (0, 1)]  # 2 × (b, edge)
     hole = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]  # (b, 1, h, w)
     return images.masked_fill(hole, 0.0)
 
 
-def _coins(images: Tensor, draws: torch.Generator, probability: float = 0.5) -> Tensor:
-    return (torch.rand(len(images), generator=draws) < probability).to(images.device)
+def _coins(images: Tensor, draws: Draws, probability: float = 0.5) -> Tensor:
+    return (draws.uniform() < probability).to(images.device)
 
 
-def _uniform(images: Tensor, draws: torch.Generator, reach: float) -> Tensor:
-    values = (torch.rand((len(images), 1, 1, 1), generator=draws) * 2 - 1) * reach
+def _uniform(images: Tensor, draws: Draws, reach: float) -> Tensor:
+    values = (draws.uniform(1, 1, 1) * 2 - 1) * reach
     return values.to(images.device)
 
 

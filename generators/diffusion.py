@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from math import gcd
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
@@ -23,6 +23,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from cells.cellset import CellSet
 from generators.augment import SYMMETRIES, Symmetry, symmetry_of
+from generators.descent import Descent
 from generators.fitted import NetworkGenerator
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
 from generators.training import (
@@ -34,7 +35,7 @@ from generators.training import (
     learning_rate,
     make_accelerator,
 )
-from runtime.seeds import seed_of, torch_generator
+from runtime.seeds import Draws, seed_of
 
 KIND: Literal["diffusion"] = "diffusion"
 
@@ -121,7 +122,7 @@ def denoise(network: nn.Module, noisy: Tensor, sigma: Tensor, labels: Tensor, si
     """
     c_skip, c_out, c_in, c_noise = preconditioning(sigma, sigma_data)
     c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
-    output = network(c_in * noisy, c_noise, class_labels=labels).sample  # (b, 3, h, w)
+    output = network(c_in * noisy, c_noise, class_labels=labels).sample.float()  # (b, 3, h, w)
     return c_skip * noisy + c_out * output
 
 
@@ -203,50 +204,52 @@ class Diffusion(NetworkGenerator):
         self._use(_unet(settings, len(classes), image_size, seed))
 
     def _trainer(self, cells: CellSet) -> Trainer:
-        settings, accelerator = self.settings, make_accelerator()
+        settings = self.settings
+        accelerator = make_accelerator(settings.precision)
         symmetry = symmetry_of(settings.augmentation, cells.modality)
         images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
         network = _unet(settings, len(self.classes), self.image_size, self.seed).train()
-        self.network = deepcopy(network).to(accelerator.device)
+        network.to(accelerator.device)
+        self.network = deepcopy(network)
         ema = Ema(self.network, settings.ema_half_life)
-        optimizer: Any = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=settings.learning_rate,
             betas=(0.9, settings.second_moment),
             weight_decay=0.01,
+            fused=True,
         )
-        network, optimizer = accelerator.prepare(network, optimizer)
+        descent = Descent(accelerator, settings.patience, settings.micro_batch)
         host_labels = labels.cpu()
 
         def step(number: int) -> dict[str, Tensor]:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(number, settings)
             index = balanced_indices(host_labels, settings.batch, settings.balance, self.seed, number)
-            index = index.to(images.device)
-            loss = self._loss(network, images[index], labels[index], number, symmetry)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-            optimizer.step()
-            ema.update(network, number * settings.batch, settings.batch)
-            return {"loss": loss.detach()}
 
-        return Trainer({"network": network, "ema": self.network}, {"optimizer": optimizer}, step)
+            def loss_of(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+                own = index[part].to(images.device)
+                draws = Draws(self.seed, "noise", number, batch=settings.batch, part=part)
+                loss = self._loss(network, images[own], labels[own], draws, symmetry)
+                return loss, {"loss": loss}
+
+            losses = descent.down(optimizer, network, settings.batch, loss_of, settings.gradient_clip)
+            ema.update(network, number * settings.batch, settings.batch)
+            return losses
+
+        return Trainer({"network": network, "ema": self.network}, {"optimizer": optimizer}, step, descent)
 
     def _loss(
-        self, network: nn.Module, pixels: Tensor, labels: Tensor, number: int, symmetry: Symmetry
+        self, network: nn.Module, pixels: Tensor, labels: Tensor, draws: Draws, symmetry: Symmetry
     ) -> Tensor:
-        """Loss of one batch; every draw is a function of (seed, step)."""
+        """Loss of some uint8 images (b, 3, h, w)."""
         settings, device = self.settings, pixels.device
-        draws = torch_generator(self.seed, "noise", number)
         turned = SYMMETRIES[symmetry](pixels.float() / 127.5 - 1, draws)  # (b, 3, h, w)
         # A permutation of the pixels: white noise stays white, and so all of EDM holds in patches.
         clean = pixel_unshuffle(turned, settings.patch)  # (b, 3 p², h / p, w / p)
-        sigma = (
-            torch.randn(len(pixels), generator=draws) * settings.noise_spread + settings.noise_mean
-        ).exp()
-        eps = torch.randn(clean.shape, generator=draws).to(device)
-        hidden = torch.rand(len(pixels), generator=draws) < settings.class_dropout
+        sigma = (draws.normal() * settings.noise_spread + settings.noise_mean).exp()  # (b,)
+        eps = draws.normal(*clean.shape[1:]).to(device)
+        hidden = draws.uniform() < settings.class_dropout
         shown = torch.where(hidden.to(device), len(self.classes), labels)
         return denoising_loss(network, clean, sigma.to(device), eps, shown, settings.sigma_data)
 

@@ -55,7 +55,8 @@ class FittedGenerator(ABC):
             self._restore(run.path / MODEL)
             return self
         self._learn(cells, run, monitor)
-        self.save(run.path / MODEL)
+        if run.writes:
+            self.save(run.path / MODEL)
         return self
 
     def save(self, folder: Path) -> None:

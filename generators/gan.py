@@ -14,16 +14,16 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from accelerate import Accelerator
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cells.cellset import CellSet
 from generators.augment import LEAK_LIMIT, Symmetry, differentiable, symmetry_of
+from generators.descent import Descent
 from generators.fitted import NetworkGenerator
 from generators.networks import Critic, ImageMaker
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
@@ -36,7 +36,7 @@ from generators.training import (
     learning_rate,
     make_accelerator,
 )
-from runtime.seeds import seed_of, torch_generator
+from runtime.seeds import Draws, seed_of, torch_generator
 
 KIND: Literal["gan"] = "gan"
 
@@ -166,71 +166,78 @@ def diversity_loss(one: Tensor, other: Tensor, spread: Tensor) -> Tensor:
 class Game:
     """Both networks at play: each `play` is a move of the critic and one of the maker.
 
-    Every random draw is a function of (seed, step).
+    Every random draw of an image is a function of (seed, step, place in the batch).
     """
 
     settings: GanSettings
     seed: int
     maker: nn.Module
     critic: nn.Module
-    maker_adam: Any
-    critic_adam: Any
+    maker_adam: torch.optim.Optimizer
+    critic_adam: torch.optim.Optimizer
     spread: Tensor
     symmetry: Symmetry
-    accelerator: Accelerator
+    descent: Descent
 
     def play(self, pixels: Tensor, labels: Tensor, number: int) -> dict[str, Tensor]:
         """Do step `number` on uint8 images (b, 3, h, w) and labels (b,); returns the losses."""
         for group in [*self.maker_adam.param_groups, *self.critic_adam.param_groups]:
             group["lr"] = learning_rate(number, self.settings)
-        draws = torch_generator(self.seed, "game", number)
-        real = self._seen(pixels.float() / 127.5 - 1, draws)  # (b, 3, h, w)
-        critic_losses = self._move_critic(real, labels, draws, number)
-        return {**critic_losses, **self._move_maker(real, labels, draws)}
+        return {**self._move_critic(pixels, labels, number), **self._move_maker(pixels, labels, number)}
 
-    def _move_critic(
-        self, real: Tensor, labels: Tensor, draws: torch.Generator, number: int
-    ) -> dict[str, Tensor]:
-        with torch.no_grad():
-            made = self._seen(self.maker(self._latent(labels, draws), labels), draws)
-        both, twice = torch.cat([real, made]), labels.repeat(2)
-        loss = critic_loss(*self.critic(both, twice).chunk(2))
-        found = {"critic": loss.detach()}
+    def _move_critic(self, pixels: Tensor, labels: Tensor, number: int) -> dict[str, Tensor]:
         every = self.settings.penalty_every
-        if number % every == 0:
-            # The mean over both halves times γ is γ/2 · R1 + γ/2 · R2.
-            penalty = gradient_penalty(self.critic, both, twice)
-            loss = loss + penalty_weight(number, self.settings) * every * penalty
-            found["penalty"] = penalty.detach()
-        self._descend(loss, self.critic_adam)
-        return found
 
-    def _move_maker(self, real: Tensor, labels: Tensor, draws: torch.Generator) -> dict[str, Tensor]:
-        # The second half repeats the first half's classes, so that pairs differ in the latent only.
-        half = len(labels) // 2
-        real, labels = real[:half].repeat(2, 1, 1, 1), labels[:half].repeat(2)
-        made = self.maker(self._latent(labels, draws), labels)  # (2 · half, 3, h, w)
-        with torch.no_grad():
-            reference = self.critic(real, labels)
+        def loss_of(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+            draws = Draws(self.seed, "critic", number, batch=len(labels), part=part)
+            own = labels[part]
+            real = self._seen(pixels[part].float() / 127.5 - 1, draws)  # (b, 3, h, w)
+            with torch.no_grad():
+                made = self._seen(self._made(own, draws), draws)
+            both, twice = torch.cat([real, made]), own.repeat(2)
+            loss = critic_loss(*self.critic(both, twice).float().chunk(2))
+            found = {"critic": loss}
+            if number % every == 0:
+                # The mean over both halves times γ is γ/2 · R1 + γ/2 · R2.
+                with torch.autocast(both.device.type, enabled=False):
+                    penalty = gradient_penalty(self.critic, both, twice)
+                loss = loss + penalty_weight(number, self.settings) * every * penalty
+                found["penalty"] = penalty
+            return loss, found
+
+        return self.descent.down(self.critic_adam, self.critic, len(labels), loss_of)
+
+    def _move_maker(self, pixels: Tensor, labels: Tensor, number: int) -> dict[str, Tensor]:
+        # Two images of each class, so that pairs differ in the latent only.
+        pairs = len(labels) // 2
+
+        def loss_of(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+            draws = Draws(self.seed, "maker", number, batch=pairs, part=part)
+            own = labels[:pairs][part]
+            one, other = self._made(own, draws), self._made(own, draws)  # (b, 3, h, w)
+            real = self._seen(pixels[:pairs][part].float() / 127.5 - 1, draws)
+            with torch.no_grad():
+                reference = self.critic(real, own).float()
+            scores = [self.critic(self._seen(made, draws), own).float() for made in (one, other)]
+            loss = maker_loss(reference.repeat(2), torch.cat(scores))
+            alike = diversity_loss(one, other, self.spread[own])
+            return loss + self.settings.diversity * alike, {"maker": loss, "alike": alike}
+
         self.critic.requires_grad_(False)
-        loss = maker_loss(reference, self.critic(self._seen(made, draws), labels))
-        self.critic.requires_grad_(True)
-        alike = diversity_loss(made[:half], made[half:], self.spread[labels[:half]])
-        self._descend(loss + self.settings.diversity * alike, self.maker_adam)
-        return {"maker": loss.detach(), "alike": alike.detach()}
+        try:
+            return self.descent.down(self.maker_adam, self.maker, pairs, loss_of)
+        finally:
+            self.critic.requires_grad_(True)
 
-    def _latent(self, labels: Tensor, draws: torch.Generator) -> Tensor:
-        shape = (len(labels), self.settings.latent)
-        return torch.randn(shape, generator=draws).to(labels.device)
+    def _made(self, labels: Tensor, draws: Draws) -> Tensor:
+        """Images of some classes from new latents."""
+        latent = draws.normal(self.settings.latent).to(labels.device)
+        made: Tensor = self.maker(latent, labels)
+        return made.float()
 
-    def _seen(self, images: Tensor, draws: torch.Generator) -> Tensor:
+    def _seen(self, images: Tensor, draws: Draws) -> Tensor:
         """Images as the critic sees them."""
         return differentiable(images, draws, self.settings.transforms, self.symmetry)
-
-    def _descend(self, loss: Tensor, optimizer: Any) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        optimizer.step()
 
 
 class Gan(NetworkGenerator):
@@ -265,20 +272,21 @@ class Gan(NetworkGenerator):
             return ImageMaker(*shape, settings.latent, settings.layers), Critic(*shape, settings.layers)
 
     def _trainer(self, cells: CellSet) -> Trainer:
-        settings, accelerator = self.settings, make_accelerator()
+        settings = self.settings
+        accelerator = make_accelerator(settings.precision)
         symmetry = symmetry_of(settings.augmentation, cells.modality)
         images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
-        networks = self._networks()
-        self.network = deepcopy(networks[0]).to(accelerator.device)
+        maker, critic = (network.to(accelerator.device) for network in self._networks())
+        self.network = deepcopy(maker)
         ema = Ema(self.network, settings.ema_half_life)
         betas = (0.0, settings.second_moment)
-        optimizers = [
-            torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=betas) for net in networks
-        ]
-        maker, critic, *prepared = accelerator.prepare(*networks, *optimizers)
+        maker_adam, critic_adam = (
+            torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas, fused=True)
+            for network in (maker, critic)
+        )
+        descent = Descent(accelerator, settings.patience, settings.micro_batch)
         spread = class_spread(images, labels)
-        nets, adams = (maker, critic), (prepared[0], prepared[1])
-        game = Game(settings, self.seed, *nets, *adams, spread, symmetry, accelerator)
+        game = Game(settings, self.seed, maker, critic, maker_adam, critic_adam, spread, symmetry, descent)
         host_labels = labels.cpu()
 
         def step(number: int) -> dict[str, Tensor]:
@@ -290,7 +298,7 @@ class Gan(NetworkGenerator):
             return losses
 
         modules = {"maker": maker, "critic": critic, "ema": self.network}
-        return Trainer(modules, {"maker_adam": prepared[0], "critic_adam": prepared[1]}, step)
+        return Trainer(modules, {"maker_adam": maker_adam, "critic_adam": critic_adam}, step, descent)
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from generators.augment import AskedSymmetry
+from generators.descent import Descent
 from generators.protocol import Generator, Monitor, refuse_other
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
 from runtime.config import Settings
@@ -23,6 +25,7 @@ from runtime.errors import InputError
 from runtime.progress import progress
 from runtime.rundir import RunDir, writing
 from runtime.seeds import seed_of, torch_generator
+from runtime.termination import Terminated, held_back
 
 MIN_SIZE = 8
 ZOOM_EDGE = 64  # grids are enlarged so that a cell has at least this many pixels
@@ -47,6 +50,11 @@ class TrainingSettings(Settings):
         grid_columns: Images per class in a grid.
         checkpoint_every: Steps between checkpoints.
         log_every: Steps between lines of the log.
+        precision: `auto` computes in bfloat16 on a GPU and in float32 elsewhere; sums, losses,
+            penalties and weights stay float32 in either.
+        micro_batch: Images that a device works on at a time; null for all. The batch stays what it
+            is: gradients are summed. Out of memory halves it by itself.
+        patience: A loss or gradient that is not finite skips its step; so many in a row end the run.
     """
 
     steps: int = Field(default=5000, ge=1)
@@ -61,6 +69,9 @@ class TrainingSettings(Settings):
     grid_columns: int = Field(default=8, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=20, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    micro_batch: int | None = Field(default=None, ge=1)
+    patience: int = Field(default=10, ge=1)
 
 
 def balanced_indices(labels: Tensor, batch: int, balance: float, seed: int, step: int) -> Tensor:
@@ -90,9 +101,15 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done)))))
 
 
-def make_accelerator() -> Accelerator:
-    """Accelerate on the device that `runtime.devices` picks, in float32."""
-    return Accelerator(cpu=pick_device().type == "cpu", mixed_precision="no")
+def make_accelerator(precision: Literal["auto", "float32", "bfloat16"] = "float32") -> Accelerator:
+    """Accelerate on the device that `runtime.devices` picks.
+
+    Args:
+        precision: See `TrainingSettings`.
+    """
+    on_cpu = pick_device().type == "cpu"
+    half = precision == "bfloat16" or (precision == "auto" and not on_cpu)
+    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if half else "no")
 
 
 class Ema:
@@ -134,6 +151,7 @@ class Trainer:
         modules: Networks by name, the average included.
         optimizers: Optimizers by name.
         step: Does step number `step` and returns its losses.
+        descent: What took the optimizers' steps.
     """
 
     def __init__(
@@ -141,10 +159,12 @@ class Trainer:
         modules: Mapping[str, nn.Module],
         optimizers: Mapping[str, torch.optim.Optimizer],
         step: Callable[[int], dict[str, Tensor]],
+        descent: Descent,
     ) -> None:
         self.modules = modules
         self.optimizers = optimizers
         self.step = step
+        self.descent = descent
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint needs, by name."""
@@ -185,36 +205,54 @@ def train(
 ) -> None:
     """Run the training loop from the newest checkpoint to the last step.
 
+    SIGTERM finishes the step and saves a checkpoint. Of several processes, the first one writes.
+
     Args:
         trainer: Networks, optimizers and the step.
         generator: Draws the grids; its network is the average that the trainer updates.
         identity: Names this fit; a checkpoint of another is refused.
         run: Receives checkpoints/, samples/, log.jsonl and events/.
         monitor: Its figures are logged at every grid.
+
+    Raises:
+        InputError: If no checkpoint there fits or is whole, one cannot be written, or the loss is
+            not finite for too long.
+        Terminated: After SIGTERM.
     """
     prepare_processor()
     settings: TrainingSettings = generator.settings
     start = _resume(trainer, identity, run)
-    started, losses = time.monotonic(), []
-    with progress(settings.steps, f"training {identity['kind']}", start) as bar:
-        for step in range(start, settings.steps):
-            losses.append(trainer.step(step))
-            done = step + 1
+    begun, losses = time.monotonic(), []
+    with held_back() as termination, progress(settings.steps, f"training {identity['kind']}", start) as bar:
+        for done in range(start + 1, settings.steps + 1):
+            losses.append(trainer.step(done - 1))
             bar.update(1)
             if done % settings.log_every == 0 or done == settings.steps:
-                means = _means(losses)
-                losses = []
+                means, losses = _means(losses), []
                 bar.set_postfix({name: f"{value:.3g}" for name, value in means.items()})
-                speed = settings.batch * (done - start) / (time.monotonic() - started)
-                run.scalars(done, **means, images_per_second=speed)
-            if grid_due(done, settings):
-                write_grid(generator, run.path / "samples" / f"step-{done:06d}.png", settings.grid_columns)
-                if monitor is not None:
-                    run.scalars(done, **{f"monitor/{k}": v for k, v in monitor(done, generator).items()})
-            if done % settings.checkpoint_every == 0 and done < settings.steps:
-                save_checkpoint(
-                    run.path / "checkpoints", done, trainer.tensors(), {"identity": dict(identity)}
-                )
+                speed = settings.batch * (done - start) / (time.monotonic() - begun)
+                run.scalars(done, **means, images_per_second=speed, skipped=trainer.descent.skipped)
+            if grid_due(done, settings) and run.writes:
+                _look(generator, run, done, monitor)
+            stopping = trainer.descent.anywhere(termination.requested)
+            if stopping or (done % settings.checkpoint_every == 0 and done < settings.steps):
+                _save(trainer, identity, run, done)
+            if stopping:
+                raise Terminated
+    trainer.descent.accelerator.wait_for_everyone()
+
+
+def _look(generator: Generator, run: RunDir, done: int, monitor: Monitor | None) -> None:
+    """Draw a grid, and log what the monitor sees."""
+    write_grid(generator, run.path / "samples" / f"step-{done:06d}.png", generator.settings.grid_columns)
+    if monitor is not None:
+        run.scalars(done, **{f"monitor/{k}": v for k, v in monitor(done, generator).items()})
+
+
+def _save(trainer: Trainer, identity: Mapping[str, Any], run: RunDir, done: int) -> None:
+    if run.writes:
+        state = {"identity": dict(identity), "descent": trainer.descent.state()}
+        save_checkpoint(run.path / "checkpoints", done, trainer.tensors(), state)
 
 
 def grid_due(done: int, settings: TrainingSettings) -> bool:
@@ -230,7 +268,11 @@ def _resume(trainer: Trainer, identity: Mapping[str, Any], run: RunDir) -> int:
     if found is None:
         return 0
     refuse_other(found.state["identity"], identity, folder)
+    for path in found.damaged:
+        print(f"{path}: damaged; going on from step {found.step} before it", file=sys.stderr)
+        run.log(damaged=str(path), step=found.step)
     trainer.restore(found.tensors, folder)
+    trainer.descent.restore(found.state["descent"])
     return found.step
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,47 +27,96 @@ class Checkpoint:
         step: Steps done.
         tensors: Networks, averages and optimizer state, by name, on the CPU.
         state: Everything else, as JSON values.
+        damaged: Newer ones that were passed over.
     """
 
     step: int
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
+    damaged: tuple[Path, ...] = ()
 
 
 def save_checkpoint(
     folder: Path, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint aside, verify it, rename it, and drop all but the newest two.
+    """Write a checkpoint aside, sync and verify it, rename it, and drop all but the newest two.
 
     Args:
         folder: Where checkpoints live, as ``step-00000100/``.
         step: Steps done.
         tensors: Any device; saved contiguous.
         state: JSON values.
+
+    Raises:
+        InputError: If the disk does not take it; the checkpoints before it are untouched.
     """
     final = folder / f"step-{step:08d}"
-    aside = folder / f".{final.name}.{os.getpid()}.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    _save(aside / "tensors.safetensors", tensors)
-    write_json(
-        aside / "state.json",
-        {"step": step, "sha256": file_digest(aside / "tensors.safetensors"), "state": dict(state)},
-    )
-    assert _read(aside) is not None, f"{aside} does not read back"
-    if final.exists():
+    aside = folder / f".{final.name}.tmp"
+    try:
+        for left in folder.glob(".step-*.tmp"):  # by a killed process
+            shutil.rmtree(left)
+        aside.mkdir(parents=True)
+        _write(aside, step, tensors, state)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise InputError(
+            f"{final}: the checkpoint could not be written ({error.strerror or error}); make room and run "
+            "the same command again: it goes on from the checkpoint before."
+        ) from None
+    if final.exists():  # a damaged one: a valid one would have been resumed from
         shutil.rmtree(final)
     aside.rename(final)
+    _sync(folder)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old)
 
 
+def _write(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    file = folder / "tensors.safetensors"
+    try:
+        _save(file, tensors)
+    except SafetensorError as error:  # its way to say that the disk is full
+        raise OSError(str(error)) from None
+    _sync(file)
+    plain = json.loads(json.dumps(dict(state)))
+    digest = _digest(file, step, plain)
+    write_json(folder / "state.json", {"step": step, "sha256": digest, "state": plain})
+    _sync(folder)
+    if _read(folder) is None:
+        raise OSError("it does not read back as it was written")
+
+
+def _digest(tensors: Path, step: int, state: Mapping[str, Any]) -> str:
+    """Over all that a checkpoint holds."""
+    words = json.dumps([file_digest(tensors), step, state], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Have the disk write a file or the names in a folder."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies; None where there is none."""
+    """The newest checkpoint that verifies; None where there is none at all.
+
+    Raises:
+        InputError: If there are some and every one is damaged.
+    """
+    damaged: list[Path] = []
     for path in sorted(folder.glob("step-*"), reverse=True):
         found = _read(path)
         if found is not None:
-            return found
+            return replace(found, damaged=tuple(damaged))
+        damaged.append(path)
+    if damaged:
+        raise InputError(
+            f"{damaged[0]}: damaged, and no other checkpoint there is whole; remove {folder} to begin anew."
+        )
     return None
 
 
@@ -75,9 +124,10 @@ def _read(path: Path) -> Checkpoint | None:
     """None for a checkpoint that is torn or altered."""
     try:
         record = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        if file_digest(path / "tensors.safetensors") != record["sha256"]:
+        file = path / "tensors.safetensors"
+        if _digest(file, record["step"], record["state"]) != record["sha256"]:
             return None
-        tensors = load_file(path / "tensors.safetensors")
+        tensors = load_file(file)
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
     return Checkpoint(record["step"], tensors, record["state"])

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from runtime.devices import prepare_processor
+from runtime.devices import is_main_process, prepare_processor
 from runtime.errors import InputError
+from runtime.termination import EXIT_CODE as TERMINATED
+from runtime.termination import Terminated, terminate_on_sigterm
 
 INTERRUPTED = 130
 BAD_INPUT = 2
@@ -21,7 +23,8 @@ def run_command(
 ) -> NoReturn:
     """Parse the command line, run `main` with it, and exit.
 
-    Exit codes: 0 done; 2 bad input, said in one sentence on stderr; 130 interrupted by Ctrl-C.
+    Exit codes: 0 done; 2 bad input, said in one sentence on stderr; 75 stopped by SIGTERM, with what
+    was done saved; 130 interrupted by Ctrl-C. After 75 and 130 the same command goes on.
 
     Args:
         main: The script's work, given the parsed arguments.
@@ -31,6 +34,9 @@ def run_command(
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     arguments = parser.parse_args(argv)
     prepare_processor()
+    terminate_on_sigterm()
+    if not is_main_process():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     try:
         main(arguments)
     except InputError as error:
@@ -39,6 +45,9 @@ def run_command(
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except Terminated:
+        print("stopped by SIGTERM; run the same command again to resume", file=sys.stderr)
+        sys.exit(TERMINATED)
     sys.exit(0)
 
 

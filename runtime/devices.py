@@ -14,3 +14,8 @@ def pick_device() -> torch.device:
 def prepare_processor() -> None:
     """Flush denormal numbers to zero: networks near convergence run several times faster on CPUs."""
     torch.set_flush_denormal(True)
+
+
+def is_main_process() -> bool:
+    """True but for the second and later processes of `accelerate launch`: only the first one writes."""
+    return os.environ.get("RANK", "0") == "0"

@@ -13,6 +13,7 @@ from typing import IO, Any, Self
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
+from runtime.devices import is_main_process
 from runtime.errors import InputError
 
 
@@ -80,11 +81,18 @@ class RunDir:
         self._lock: IO[str] | None = None
         self._events: SummaryWriter | None = None
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes here; the others of a launch only read."""
+        return is_main_process()
+
     def __enter__(self) -> Self:
         if self._config is None:
             self.path.mkdir(parents=True, exist_ok=True)
             return self
         _check_owner(self.path, self._config)
+        if not self.writes:
+            return self
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
@@ -122,6 +130,8 @@ class RunDir:
 
     def log(self, **values: Any) -> None:
         """Append one line to ``log.jsonl``."""
+        if not self.writes:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": round(time.time(), 3), **values})
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -129,6 +139,8 @@ class RunDir:
 
     def scalars(self, step: int, **values: float) -> None:
         """Log figures of a step, to ``log.jsonl`` and as TensorBoard events under ``events/``."""
+        if not self.writes:
+            return
         self.log(step=step, **values)
         if self._events is None:
             self._events = SummaryWriter(str(self.path / "events"))  # type: ignore[no-untyped-call]

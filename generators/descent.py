@@ -1,0 +1,173 @@
+"""Optimizer steps that survive bad numbers and small memories, on one device or on several.
+
+A step takes the mean gradient over a batch. The batch may be divided among processes, and each
+share into parts that fit the memory: the sum of the parts' gradients is the batch's. The networks
+are small, so the gradients of all processes are summed in one go after the backward pass; wrapping
+them for overlapped communication does not bear the second derivatives of a gradient penalty.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from runtime.errors import InputError
+
+LossOf = Callable[[slice], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+class Descent:
+    """Takes optimizer steps, and counts what went wrong on the way.
+
+    Args:
+        accelerator: The device, its precision, and the other processes.
+        patience: So many steps in a row may be skipped for a non-finite loss or gradient.
+        micro_batch: Images of a batch that a process works on at a time; None for all of its share.
+
+    Attributes:
+        skipped: Steps skipped so far.
+        in_a_row: Steps skipped since the last that was not.
+    """
+
+    def __init__(self, accelerator: Accelerator, patience: int, micro_batch: int | None = None) -> None:
+        self.accelerator = accelerator
+        self.patience = patience
+        self.micro_batch = micro_batch
+        self.skipped = 0
+        self.in_a_row = 0
+
+    def down(
+        self,
+        optimizer: torch.optim.Optimizer,
+        network: nn.Module,
+        batch: int,
+        loss_of: LossOf,
+        clip: float = math.inf,
+    ) -> dict[str, Tensor]:
+        """One step of an optimizer on the mean loss of a batch.
+
+        Args:
+            optimizer: Holds the parameters of `network`.
+            network: What is changed.
+            batch: Images, over all processes.
+            loss_of: From the rows of a part of the batch to its mean loss and other figures, means
+                too. The loss is reported as one of the figures where it is one of them.
+            clip: Largest norm of the gradient.
+
+        Returns:
+            The figures' means over this process's share; none where the step was skipped.
+
+        Raises:
+            InputError: If not even one image fits the memory, or `patience` steps in a row had a
+                loss or gradient that is not finite.
+        """
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        figures = self._gradients(optimizer, parameters, batch, loss_of)
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            self._skip(optimizer)
+            return {}
+        if norm > clip:
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad.mul_(clip / norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.in_a_row = 0
+        return figures
+
+    def anywhere(self, here: bool) -> bool:
+        """Whether something is so on any of the processes."""
+        if self.accelerator.num_processes == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON values."""
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row, "micro_batch": self.micro_batch}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
+        self.micro_batch = state["micro_batch"]
+
+    def _gradients(
+        self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], batch: int, loss_of: LossOf
+    ) -> dict[str, Tensor]:
+        """Leave the mean gradient of the batch in the parameters; return the figures' means."""
+        while True:
+            try:
+                figures = self._own_gradients(batch, loss_of)
+                break
+            except torch.OutOfMemoryError:
+                optimizer.zero_grad(set_to_none=True)
+                self._shrink(len(range(*self._share(batch).indices(batch))))
+        if self.accelerator.num_processes > 1:
+            self._sum_over_processes(parameters)
+        return figures
+
+    def _own_gradients(self, batch: int, loss_of: LossOf) -> dict[str, Tensor]:
+        share = self._share(batch)
+        own = share.stop - share.start
+        sums: dict[str, Tensor] = {}
+        for part in self._parts(share):
+            weight = (part.stop - part.start) / batch
+            with self.accelerator.autocast():
+                loss, figures = loss_of(part)
+            self.accelerator.backward(loss * weight)
+            for name, value in figures.items():
+                scaled = value.detach() * ((part.stop - part.start) / own)
+                sums[name] = sums[name] + scaled if name in sums else scaled
+        return sums
+
+    def _share(self, batch: int) -> slice:
+        """The rows of this process."""
+        number, count = self.accelerator.process_index, self.accelerator.num_processes
+        return slice(batch * number // count, batch * (number + 1) // count)
+
+    def _parts(self, share: slice) -> Iterator[slice]:
+        size = self.micro_batch or (share.stop - share.start)
+        for start in range(share.start, share.stop, size):
+            yield slice(start, min(start + size, share.stop))
+
+    def _sum_over_processes(self, parameters: list[nn.Parameter]) -> None:
+        for p in parameters:
+            if p.grad is None:  # the same parameters in the same order on every process
+                p.grad = torch.zeros_like(p)
+        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        total = self.accelerator.reduce(flat, reduction="sum")
+        for p, part in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p).contiguous()
+
+    def _shrink(self, own: int) -> None:
+        """Halve the part of the batch that is worked on at a time."""
+        size = min(self.micro_batch or own, own)
+        if size <= 1:
+            raise InputError(
+                "out of memory with a single image at a time; choose a smaller image_size, fewer "
+                "channels, or a larger device."
+            ) from None
+        self.micro_batch = size // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        print(
+            f"out of memory: going on with {self.micro_batch} images at a time, same batch", file=sys.stderr
+        )
+
+    def _skip(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row >= self.patience:
+            raise InputError(
+                f"the loss or its gradient was not finite in {self.in_a_row} steps in a row; lower "
+                "learning_rate, or continue from the last checkpoint, which is kept, on another machine."
+            )

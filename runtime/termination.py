@@ -1,0 +1,51 @@
+"""SIGTERM: what a scheduler sends before it takes the machine away. Work is saved, then it stops."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not done, try again; a scheduler can requeue on it
+
+
+class Terminated(BaseException):
+    """SIGTERM came; what was done is saved. Not an `Exception`: nothing should swallow it."""
+
+
+class Termination:
+    """Whether SIGTERM has come within `held_back`."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+def terminate_on_sigterm() -> None:
+    """From now on SIGTERM raises `Terminated` in the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+@contextmanager
+def held_back() -> Iterator[Termination]:
+    """Within, SIGTERM is only noted; the caller looks at `requested`, saves, and raises `Terminated`.
+
+    A second SIGTERM does not hurry it. In other threads than the main one nothing is held back,
+    since only that one receives signals.
+    """
+    noted = Termination()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.requested = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGTERM, before)
