@@ -153,9 +153,9 @@ def table(rows: list[dict[str, float]], rounds: int) -> str:
     ]
     return f"""# Training throughput
 
-`python benchmarks/throughput.py`, {device}, torch {torch.__version__}; medians of {rounds} turns. The default
-diffusion network; the peer is diffusers' plain training loop (files, DataLoader, DDPM) on the same network. The
-share is of the rate of a {PRODUCT}² matrix product measured between the turns.
+`python benchmarks/throughput.py`, {device}, torch {torch.__version__}; medians of {rounds} turns.
+The default diffusion network; the peer is diffusers' plain training loop (files, DataLoader, DDPM) on the
+same network. The share is of the rate of a {PRODUCT}² matrix product measured between the turns.
 
 | px | batch | images/s | peer, images/s | ratio (range) | share of the machine | GFLOP/image |
 |---|---|---|---|---|---|---|
