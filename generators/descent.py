@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from runtime.errors import InputError
 
@@ -27,21 +28,31 @@ class Descent:
     """Takes optimizer steps, and counts what went wrong on the way.
 
     Args:
-        accelerator: The device, its precision, and the other processes.
+        accelerator: The device and the other processes.
         patience: So many steps in a row may be skipped for a non-finite loss or gradient.
         micro_batch: Images of a batch that a process works on at a time; None for all of its share.
+        bfloat16: Whether networks compute in bfloat16. Weights, and what a loss does outside of
+            matrix products or says itself, stay float32.
 
     Attributes:
-        skipped: Steps skipped so far.
-        in_a_row: Steps skipped since the last that was not.
+        skipped: Training steps of which a move was skipped, so far.
+        in_a_row: Such steps since the last that was whole.
     """
 
-    def __init__(self, accelerator: Accelerator, patience: int, micro_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        patience: int,
+        micro_batch: int | None = None,
+        bfloat16: bool = False,
+    ) -> None:
         self.accelerator = accelerator
         self.patience = patience
         self.micro_batch = micro_batch
+        self.bfloat16 = bfloat16
         self.skipped = 0
         self.in_a_row = 0
+        self._whole = True
 
     def down(
         self,
@@ -51,7 +62,7 @@ class Descent:
         loss_of: LossOf,
         clip: float = math.inf,
     ) -> dict[str, Tensor]:
-        """One step of an optimizer on the mean loss of a batch.
+        """One move: a step of an optimizer on the mean loss of a batch.
 
         Args:
             optimizer: Holds the parameters of `network`.
@@ -62,26 +73,38 @@ class Descent:
             clip: Largest norm of the gradient.
 
         Returns:
-            The figures' means over this process's share; none where the step was skipped.
+            The figures' means over this process's share; none where the loss or its gradient was
+            not finite and nothing was changed.
 
         Raises:
-            InputError: If not even one image fits the memory, or `patience` steps in a row had a
-                loss or gradient that is not finite.
+            InputError: If not even one image fits the memory.
         """
         parameters = [p for p in network.parameters() if p.requires_grad]
-        figures = self._gradients(optimizer, parameters, batch, loss_of)
+        loss, figures = self._gradients(optimizer, parameters, batch, loss_of)
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not bool(torch.isfinite(norm)):
-            self._skip(optimizer)
-            return {}
-        if norm > clip:
-            for p in parameters:
-                if p.grad is not None:
-                    p.grad.mul_(clip / norm)
-        optimizer.step()
+        finite = bool(torch.isfinite(norm) & torch.isfinite(loss))  # the step's one wait for a GPU
+        if finite:
+            if clip < math.inf:
+                clip_grads_with_norm_(parameters, clip, norm)
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        self.in_a_row = 0
-        return figures
+        self._whole = self._whole and finite
+        return figures if finite else {}
+
+    def close_step(self) -> None:
+        """Count a training step, of one move or several, as whole or skipped.
+
+        Raises:
+            InputError: If `patience` steps in a row were skipped.
+        """
+        whole, self._whole = self._whole, True
+        self.in_a_row = 0 if whole else self.in_a_row + 1
+        self.skipped += not whole
+        if self.in_a_row >= self.patience:
+            raise InputError(
+                f"the loss or its gradient was not finite in {self.in_a_row} steps in a row; lower "
+                "learning_rate, or continue from the last checkpoint, which is kept, on another machine."
+            )
 
     def anywhere(self, here: bool) -> bool:
         """Whether something is so on any of the processes."""
@@ -101,32 +124,38 @@ class Descent:
 
     def _gradients(
         self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], batch: int, loss_of: LossOf
-    ) -> dict[str, Tensor]:
-        """Leave the mean gradient of the batch in the parameters; return the figures' means."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Leave the batch's mean gradient in the parameters; return its loss, and the figures' means."""
         while True:
             try:
-                figures = self._own_gradients(batch, loss_of)
+                loss, figures = self._own_gradients(batch, loss_of)
                 break
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
                 optimizer.zero_grad(set_to_none=True)
-                self._shrink(len(range(*self._share(batch).indices(batch))))
+                share = self._share(batch)
+                self._shrink(share.stop - share.start)
         if self.accelerator.num_processes > 1:
-            self._sum_over_processes(parameters)
-        return figures
+            loss = self._sum_over_processes(parameters, loss)
+        return loss, figures
 
-    def _own_gradients(self, batch: int, loss_of: LossOf) -> dict[str, Tensor]:
-        share = self._share(batch)
+    def _own_gradients(self, batch: int, loss_of: LossOf) -> tuple[Tensor, dict[str, Tensor]]:
+        share, device = self._share(batch), self.accelerator.device
         own = share.stop - share.start
+        total = torch.zeros((), device=device)
         sums: dict[str, Tensor] = {}
         for part in self._parts(share):
             weight = (part.stop - part.start) / batch
-            with self.accelerator.autocast():
+            # Not accelerate's own: it knows one precision per process, a study may have two.
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
                 loss, figures = loss_of(part)
             self.accelerator.backward(loss * weight)
+            total += loss.detach() * weight
             for name, value in figures.items():
                 scaled = value.detach() * ((part.stop - part.start) / own)
                 sums[name] = sums[name] + scaled if name in sums else scaled
-        return sums
+        return total, sums
 
     def _share(self, batch: int) -> slice:
         """The rows of this process."""
@@ -134,18 +163,22 @@ class Descent:
         return slice(batch * number // count, batch * (number + 1) // count)
 
     def _parts(self, share: slice) -> Iterator[slice]:
-        size = self.micro_batch or (share.stop - share.start)
+        size = self.micro_batch or max(1, share.stop - share.start)  # a share may be empty
         for start in range(share.start, share.stop, size):
             yield slice(start, min(start + size, share.stop))
 
-    def _sum_over_processes(self, parameters: list[nn.Parameter]) -> None:
+    def _sum_over_processes(self, parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
+        """Leave the sums of all processes' gradients in the parameters; return that of their losses."""
         for p in parameters:
             if p.grad is None:  # the same parameters in the same order on every process
                 p.grad = torch.zeros_like(p)
-        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-        total = self.accelerator.reduce(flat, reduction="sum")
-        for p, part in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p).contiguous()
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss.reshape(1)])
+        total: Tensor = self.accelerator.reduce(flat, reduction="sum")
+        *parts, summed = total.split([*(gradient.numel() for gradient in gradients), 1])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))  # keeps its memory format
+        return summed.squeeze()
 
     def _shrink(self, own: int) -> None:
         """Halve the part of the batch that is worked on at a time."""
@@ -162,12 +195,7 @@ class Descent:
             f"out of memory: going on with {self.micro_batch} images at a time, same batch", file=sys.stderr
         )
 
-    def _skip(self, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        self.skipped += 1
-        self.in_a_row += 1
-        if self.in_a_row >= self.patience:
-            raise InputError(
-                f"the loss or its gradient was not finite in {self.in_a_row} steps in a row; lower "
-                "learning_rate, or continue from the last checkpoint, which is kept, on another machine."
-            )
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """On a GPU, which has a class for it, or on the CPU, which has only words."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(should_reduce_batch_size(error))

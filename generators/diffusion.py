@@ -23,7 +23,6 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from cells.cellset import CellSet
 from generators.augment import SYMMETRIES, Symmetry, symmetry_of
-from generators.descent import Descent
 from generators.fitted import NetworkGenerator
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
 from generators.training import (
@@ -32,8 +31,9 @@ from generators.training import (
     TrainingSettings,
     balanced_indices,
     check_size,
+    compiled,
     learning_rate,
-    make_accelerator,
+    make_descent,
 )
 from runtime.seeds import Draws, seed_of
 
@@ -62,6 +62,7 @@ class DiffusionSettings(TrainingSettings):
         sampling_steps: Network calls per image (twice within the interval, with guidance).
         sampling_batch: Images drawn together.
         gradient_clip: Largest norm of the gradient.
+        compile: Train through torch.compile; a GPU only, worth its first minutes in long trainings.
     """
 
     kind: Literal["diffusion"] = KIND
@@ -81,6 +82,7 @@ class DiffusionSettings(TrainingSettings):
     sampling_steps: int = Field(default=14, ge=2)
     sampling_batch: int = Field(default=64, ge=1)
     gradient_clip: float = Field(default=1.0, gt=0)
+    compile: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -205,12 +207,16 @@ class Diffusion(NetworkGenerator):
 
     def _trainer(self, cells: CellSet) -> Trainer:
         settings = self.settings
-        accelerator = make_accelerator(settings.precision)
+        descent = make_descent(settings)
+        device = descent.accelerator.device
         symmetry = symmetry_of(settings.augmentation, cells.modality)
-        images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
+        images, labels = (column.to(device) for column in as_tensor(cells))
         network = _unet(settings, len(self.classes), self.image_size, self.seed).train()
-        network.to(accelerator.device)
+        if device.type == "cuda":  # on a CPU this network is slower so (docs/results/throughput.md)
+            network.to(memory_format=torch.channels_last)
+        network.to(device)
         self.network = deepcopy(network)
+        trained = compiled(network, device) if settings.compile else network
         ema = Ema(self.network, settings.ema_half_life)
         optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -219,7 +225,6 @@ class Diffusion(NetworkGenerator):
             weight_decay=0.01,
             fused=True,
         )
-        descent = Descent(accelerator, settings.patience, settings.micro_batch)
         host_labels = labels.cpu()
 
         def step(number: int) -> dict[str, Tensor]:
@@ -230,7 +235,7 @@ class Diffusion(NetworkGenerator):
             def loss_of(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
                 own = index[part].to(images.device)
                 draws = Draws(self.seed, "noise", number, batch=settings.batch, part=part)
-                loss = self._loss(network, images[own], labels[own], draws, symmetry)
+                loss = self._loss(trained, images[own], labels[own], draws, symmetry)
                 return loss, {"loss": loss}
 
             losses = descent.down(optimizer, network, settings.batch, loss_of, settings.gradient_clip)

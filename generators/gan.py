@@ -34,7 +34,7 @@ from generators.training import (
     balanced_indices,
     check_size,
     learning_rate,
-    make_accelerator,
+    make_descent,
 )
 from runtime.seeds import Draws, seed_of, torch_generator
 
@@ -273,10 +273,12 @@ class Gan(NetworkGenerator):
 
     def _trainer(self, cells: CellSet) -> Trainer:
         settings = self.settings
-        accelerator = make_accelerator(settings.precision)
+        descent = make_descent(settings)
+        device = descent.accelerator.device
         symmetry = symmetry_of(settings.augmentation, cells.modality)
-        images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
-        maker, critic = (network.to(accelerator.device) for network in self._networks())
+        images, labels = (column.to(device) for column in as_tensor(cells))
+        # Channels last: a little faster on a CPU (docs/results/throughput.md), much on a GPU.
+        maker, critic = (n.to(device).to(memory_format=torch.channels_last) for n in self._networks())
         self.network = deepcopy(maker)
         ema = Ema(self.network, settings.ema_half_life)
         betas = (0.0, settings.second_moment)
@@ -284,7 +286,6 @@ class Gan(NetworkGenerator):
             torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas, fused=True)
             for network in (maker, critic)
         )
-        descent = Descent(accelerator, settings.patience, settings.micro_batch)
         spread = class_spread(images, labels)
         game = Game(settings, self.seed, maker, critic, maker_adam, critic_adam, spread, symmetry, descent)
         host_labels = labels.cpu()

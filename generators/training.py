@@ -101,15 +101,12 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done)))))
 
 
-def make_accelerator(precision: Literal["auto", "float32", "bfloat16"] = "float32") -> Accelerator:
-    """Accelerate on the device that `runtime.devices` picks.
-
-    Args:
-        precision: See `TrainingSettings`.
-    """
+def make_descent(settings: TrainingSettings) -> Descent:
+    """Steps on the device that `runtime.devices` picks, or on each process's own of `accelerate launch`."""
     on_cpu = pick_device().type == "cpu"
-    half = precision == "bfloat16" or (precision == "auto" and not on_cpu)
-    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if half else "no")
+    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and not on_cpu)
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
+    return Descent(accelerator, settings.patience, settings.micro_batch, bfloat16)
 
 
 class Ema:
@@ -194,6 +191,27 @@ class Trainer:
                 state.setdefault(int(index), {})[slot] = value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+            _lay_out(optimizer)
+
+
+def compiled(network: nn.Module, device: torch.device) -> nn.Module:
+    """The same weights behind torch.compile.
+
+    Raises:
+        InputError: If the device is not a GPU: a CPU gains little by it.
+    """
+    if device.type != "cuda":
+        raise InputError("compile=true works on a GPU only; set generator.compile=false.")
+    made: nn.Module = torch.compile(network)
+    return made
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give an optimizer's averages the memory format of their parameters, which files do not keep."""
+    for parameter, slots in optimizer.state.items():
+        for name, value in slots.items():
+            if value.shape == parameter.shape:
+                slots[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def train(
@@ -226,6 +244,7 @@ def train(
     with held_back() as termination, progress(settings.steps, f"training {identity['kind']}", start) as bar:
         for done in range(start + 1, settings.steps + 1):
             losses.append(trainer.step(done - 1))
+            trainer.descent.close_step()
             bar.update(1)
             if done % settings.log_every == 0 or done == settings.steps:
                 means, losses = _means(losses), []
@@ -235,7 +254,7 @@ def train(
             if grid_due(done, settings) and run.writes:
                 _look(generator, run, done, monitor)
             stopping = trainer.descent.anywhere(termination.requested)
-            if stopping or (done % settings.checkpoint_every == 0 and done < settings.steps):
+            if stopping or done % settings.checkpoint_every == 0 or done == settings.steps:
                 _save(trainer, identity, run, done)
             if stopping:
                 raise Terminated
@@ -268,7 +287,7 @@ def _resume(trainer: Trainer, identity: Mapping[str, Any], run: RunDir) -> int:
     if found is None:
         return 0
     refuse_other(found.state["identity"], identity, folder)
-    for path in found.damaged:
+    for path in found.damaged if run.writes else ():
         print(f"{path}: damaged; going on from step {found.step} before it", file=sys.stderr)
         run.log(damaged=str(path), step=found.step)
     trainer.restore(found.tensors, folder)

@@ -67,8 +67,15 @@ def save_checkpoint(
         shutil.rmtree(final)
     aside.rename(final)
     _sync(folder)
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old)
+    _prune(folder, final.name)
+
+
+def _prune(folder: Path, newest: str) -> None:
+    """Keep the newest and the one before; later ones are damaged, or the run would have gone on there."""
+    names = sorted(path.name for path in folder.glob("step-*"))
+    done = [name for name in names if name <= newest]
+    for name in [*done[:-KEPT], *names[len(done) :]]:
+        shutil.rmtree(folder / name)
 
 
 def _write(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:

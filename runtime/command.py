@@ -1,6 +1,7 @@
 """What every script does alike: parse, run, and end with one clear sentence when the input is wrong."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from runtime.termination import Terminated, terminate_on_sigterm
 
 INTERRUPTED = 130
 BAD_INPUT = 2
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_command(
@@ -23,8 +25,9 @@ def run_command(
 ) -> NoReturn:
     """Parse the command line, run `main` with it, and exit.
 
-    Exit codes: 0 done; 2 bad input, said in one sentence on stderr; 75 stopped by SIGTERM, with what
-    was done saved; 130 interrupted by Ctrl-C. After 75 and 130 the same command goes on.
+    Exit codes: 0 done; 2 bad input or a full disk, said in one sentence on stderr; 75 stopped by
+    SIGTERM, with what was done saved; 130 interrupted by Ctrl-C. After 75 and 130 the same command
+    goes on.
 
     Args:
         main: The script's work, given the parsed arguments.
@@ -41,6 +44,15 @@ def run_command(
         main(arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"error: {where}{error.strerror}; make room and run the same command again: it goes on.",
+            file=sys.stderr,
+        )
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume", file=sys.stderr)

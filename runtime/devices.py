@@ -8,7 +8,11 @@ import torch
 def pick_device() -> torch.device:
     """The GPU where there is one, else the CPU (``RARECELL_DEVICE`` overrides)."""
     name = os.environ.get("RARECELL_DEVICE")
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if name is None and torch.cuda.is_available():
+        # Of several processes on a machine, each has its own GPU.
+        number = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+        return torch.device("cuda", number)
+    return torch.device(name or "cpu")
 
 
 def prepare_processor() -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from runtime.devices import is_main_process
 from runtime.errors import InputError
+
+ASIDE = re.compile(r"\..+\.\d+\.tmp(\..*)?")
 
 
 @contextmanager
@@ -90,9 +93,9 @@ class RunDir:
         if self._config is None:
             self.path.mkdir(parents=True, exist_ok=True)
             return self
-        _check_owner(self.path, self._config)
-        if not self.writes:
+        if not self.writes:  # the first process looks, locks and refuses for all
             return self
+        _check_owner(self.path, self._config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
@@ -105,6 +108,9 @@ class RunDir:
             raise InputError(
                 f"{self.path}: another process is running here; wait for it or choose another out=."
             ) from None
+        for left in self.path.rglob(".*.tmp*"):
+            if ASIDE.fullmatch(left.name):  # by a killed process: nobody else writes here now
+                left.unlink(missing_ok=True)
         if not (self.path / "config.yaml").exists():
             write_text(self.path / "config.yaml", yaml.safe_dump(dict(self._config), sort_keys=False))
         return self
@@ -160,7 +166,9 @@ def _check_owner(path: Path, config: Mapping[str, Any]) -> None:
             raise InputError(
                 f"{path}: holds a run of another config ({changed}); choose another out= or undo the change."
             )
-    elif path.is_dir() and any(item.name != ".lock" for item in path.iterdir()):
+    elif path.is_dir() and any(
+        item.name != ".lock" and not ASIDE.fullmatch(item.name) for item in path.iterdir()
+    ):
         raise InputError(f"{path}: holds other files and no run; choose an empty or new directory as out=.")
 
 

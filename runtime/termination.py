@@ -33,8 +33,9 @@ def terminate_on_sigterm() -> None:
 def held_back() -> Iterator[Termination]:
     """Within, SIGTERM is only noted; the caller looks at `requested`, saves, and raises `Terminated`.
 
-    A second SIGTERM does not hurry it. In other threads than the main one nothing is held back,
-    since only that one receives signals.
+    A second SIGTERM does not hurry it. One that comes too late for the caller to see it is delivered
+    at the end. In other threads than the main one nothing is held back, since only that one receives
+    signals.
     """
     noted = Termination()
 
@@ -49,3 +50,5 @@ def held_back() -> Iterator[Termination]:
         yield noted
     finally:
         signal.signal(signal.SIGTERM, before)
+    if noted.requested:
+        signal.raise_signal(signal.SIGTERM)

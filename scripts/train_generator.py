@@ -59,6 +59,8 @@ def main(arguments: argparse.Namespace) -> None:
     generator = build(settings.generator, train.classes, train.image_size, settings.seed)
     with RunDir(folder, to_dict(settings)) as run:
         generator.fit(train, run)
+        if not run.writes:  # of several processes the first one does
+            return
         if split.preprocessing is not None:
             split.preprocessing.save(run.path / "model")
             for notice in split.preprocessing.notices:

@@ -1,7 +1,7 @@
 """What all tests share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -29,3 +29,15 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("RARECELL_CACHE", str(tmp_path / "cache"))
     torch.set_flush_denormal(True)
     yield
+
+
+@pytest.fixture(scope="session")
+def flip_a_bit() -> Callable[[Path], None]:
+    """Change one bit in the middle of a file."""
+
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(bytes(content))
+
+    return flip

@@ -51,3 +51,30 @@ def test_weights_come_back_and_damage_is_refused_by_name(tmp_path: Path) -> None
 def test_weights_of_another_shape_are_refused() -> None:
     with pytest.raises(InputError, match="does not fit the config"):
         fit_state(torch.nn.Linear(3, 2), torch.nn.Linear(4, 2).state_dict(), "model")
+
+
+def test_damaged_later_ones_do_not_count_among_the_two_that_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {"w": torch.zeros(1)}, {})
+    _flip_a_bit(tmp_path / "step-00000003/tensors.safetensors")
+    (tmp_path / "step-00000009").mkdir()
+    found = load_checkpoint(tmp_path)
+    assert found is not None and found.step == 2
+    assert [path.name for path in found.damaged] == ["step-00000009", "step-00000003"]
+    save_checkpoint(tmp_path, 3, {"w": torch.ones(1)}, {})  # the run went on from step 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    again = load_checkpoint(tmp_path)
+    assert again is not None and again.step == 3 and again.damaged == ()
+
+
+def test_state_and_step_are_under_the_digest_too(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 7, {"w": torch.zeros(1)}, {"p": 0.25})
+    file = tmp_path / "step-00000007/state.json"
+    for word, other in (('"step": 7', '"step": 8'), ("0.25", "0.75")):
+        written = file.read_text()
+        assert word in written
+        file.write_text(written.replace(word, other))
+        with pytest.raises(InputError, match="step-00000007: damaged, and no other checkpoint"):
+            load_checkpoint(tmp_path)
+        file.write_text(written)
+    assert load_checkpoint(tmp_path) is not None

@@ -1,10 +1,12 @@
 import argparse
+import errno
 from pathlib import Path
 
 import pytest
 
 from runtime.command import run_command, split_arguments, take, take_required, take_switch
 from runtime.errors import InputError
+from runtime.termination import Terminated
 
 
 @pytest.mark.parametrize(
@@ -13,6 +15,12 @@ from runtime.errors import InputError
         (None, 0, ""),
         (InputError("data.root: no such folder."), 2, "error: data.root: no such folder."),
         (KeyboardInterrupt(), 130, "run the same command again to resume"),
+        (Terminated(), 75, "stopped by SIGTERM; run the same command again to resume"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/log.jsonl"),
+            2,
+            "error: run/log.jsonl: No space left on device; make room and run the same command again",
+        ),
     ],
 )
 def test_exit_codes(

@@ -58,3 +58,36 @@ def test_first_difference_names_added_and_removed_keys() -> None:
     assert first_difference({"a": {"b": 1}}, {"a": {"b": 1}}) is None
     assert first_difference({"a": {}}, {"a": {"b": 1}}) == "a.b was not there before"
     assert first_difference({"a": 1, "b": 2}, {"a": 1}) == "b was set before"
+
+
+def test_what_a_killed_process_left_half_written_is_no_obstacle_and_goes(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / ".config.4711.tmp.yaml").write_text("gen")
+    (run / "model" / ".weights.4711.tmp.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match="holds other files"), RunDir(run, {"a": 1}):
+        pass
+    (run / "model" / ".weights.4711.tmp.safetensors").unlink()
+    (run / "model").rmdir()
+    with RunDir(run, {"a": 1}):
+        assert sorted(path.name for path in run.iterdir()) == [".lock", "config.yaml"]
+    (run / "model").mkdir()
+    (run / "model" / ".weights.4711.tmp.safetensors").write_bytes(b"half")
+    (run / "model" / ".kept.tmp").write_text("somebody's own")
+    with RunDir(run, {"a": 1}):
+        assert [path.name for path in (run / "model").iterdir()] == [".kept.tmp"]
+
+
+def test_the_second_process_of_a_launch_leaves_looking_locking_and_writing_to_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunDir(tmp_path / "run", {"a": 1}) as first:
+        first.log(step=1)
+        (tmp_path / "run" / "config.yaml").rename(tmp_path / "run" / "half-written")
+        monkeypatch.setenv("RANK", "1")
+        with RunDir(tmp_path / "run", {"a": 1}) as second:
+            assert not second.writes
+            second.log(step=1)
+            second.scalars(1, loss=0.0)
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
+    assert not (tmp_path / "run" / "events").exists()
