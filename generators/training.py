@@ -137,11 +137,12 @@ class Ema:
 
     @torch.no_grad()
     def update(self, network: nn.Module, images: int, batch: int) -> None:
-        """Move the average toward the network."""
+        """Move the average toward the network; what the network alone has is not averaged."""
         weight = 1 - self.decay(images, batch)
-        torch._foreach_lerp_(list(self.average.parameters()), list(network.parameters()), weight)
-        for kept, new in zip(self.average.buffers(), network.buffers(), strict=True):
-            kept.copy_(new)
+        kept, new = dict(self.average.named_parameters()), dict(network.named_parameters())
+        torch._foreach_lerp_(list(kept.values()), [new[name] for name in kept], weight)
+        for own, other in zip(self.average.buffers(), network.buffers(), strict=True):
+            own.copy_(other)
 
 
 class Trainer:
