@@ -1,7 +1,8 @@
 """Class-conditional diffusion: EDM on diffusers' UNet.
 
 The network is trained to remove Gaussian noise of any strength; an image is drawn by starting from
-pure noise and solving the probability-flow equation down to none.
+pure noise and solving the probability-flow equation down to none. The loss is in `generators.edm`, the
+solvers in `generators.samplers`.
 
 Source:
     Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models",
@@ -10,21 +11,25 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from copy import deepcopy
 from math import gcd
-from typing import ClassVar, Literal, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
+from diffusers import UNet2DModel
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from cells.cellset import CellSet
 from generators.augment import SYMMETRIES, Symmetry, symmetry_of
+from generators.edm import denoising_loss
+from generators.export import copy_weights, read_snapshot, write_for_diffusers
 from generators.fitted import NetworkGenerator
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
+from generators.samplers import Output, SamplingSettings, solve
 from generators.training import (
     Ema,
     Trainer,
@@ -35,12 +40,14 @@ from generators.training import (
     learning_rate,
     make_descent,
 )
+from generators.transforms import DescribedEmbedding, described, transformed
+from runtime.checkpoint import fit_state
 from runtime.seeds import Draws, seed_of
 
 KIND: Literal["diffusion"] = "diffusion"
 
 
-class DiffusionSettings(TrainingSettings):
+class DiffusionSettings(TrainingSettings, SamplingSettings):
     """Settings of the diffusion model.
 
     Attributes:
@@ -52,15 +59,12 @@ class DiffusionSettings(TrainingSettings):
         noise_mean: Mean of log σ in training (EDM table 1, P_mean, there
             -1.2: in a short training shapes matter more, and those form in stronger noise).
         noise_spread: Standard deviation of log σ in training (P_std).
-        sigma_data: Standard deviation of the images in [-1, 1].
-        sigma_min: Last noise level of sampling (EDM: 0.002; of few steps, more then fall where a cell
-            takes shape).
-        sigma_max: First noise level of sampling (EDM: 80).
+        transforms: Probability of each transform (shift, scale, turn, brightness, contrast, saturation)
+            of which the network is told, so that it does not draw what they did; 0: none. EDM has 0.12.
         class_dropout: Share of training images shown without their class, for guidance.
-        guidance: 1 for none; above 1 pushes images toward their class.
-        guidance_interval: Noise levels σ at which guidance acts (arXiv:2404.07724).
-        sampling_steps: Network calls per image (twice within the interval, with guidance).
-        sampling_batch: Images drawn together.
+        class_balancing: Weight of CBDM's pull between classes (arXiv:2305.00562, τ); 0: none. A step
+            then takes twice as long.
+        snapshot_at: With `guide: snapshot`, the share of the training after which the guide is kept.
         gradient_clip: Largest norm of the gradient.
         compile: Train through torch.compile; a GPU only, worth its first minutes in long trainings.
     """
@@ -73,14 +77,10 @@ class DiffusionSettings(TrainingSettings):
     learning_rate: float = Field(default=1.5e-3, gt=0)
     noise_mean: float = -0.4
     noise_spread: float = Field(default=1.0, gt=0)
-    sigma_data: float = Field(default=0.5, gt=0)
-    sigma_min: float = Field(default=0.02, gt=0)
-    sigma_max: float = Field(default=40.0, gt=0)
+    transforms: float = Field(default=0.0, ge=0, lt=1)
     class_dropout: float = Field(default=0.1, ge=0, lt=1)
-    guidance: float = Field(default=1.5, ge=1)
-    guidance_interval: tuple[float, float] = (0.2, 5.0)
-    sampling_steps: int = Field(default=14, ge=2)
-    sampling_batch: int = Field(default=64, ge=1)
+    class_balancing: float = Field(default=0.0, ge=0)
+    snapshot_at: float = Field(default=0.25, gt=0, lt=1)
     gradient_clip: float = Field(default=1.0, gt=0)
     compile: bool = False
 
@@ -88,100 +88,11 @@ class DiffusionSettings(TrainingSettings):
     def _consistent(self) -> Self:
         if len(self.channels) < 2 or any(width < 8 or width % 8 for width in self.channels):
             raise ValueError("channels must be two or more multiples of 8")
-        if self.guidance > 1 and self.class_dropout == 0:
-            raise ValueError("guidance above 1 needs class_dropout above 0")
+        if self.guidance > 1 and self.guide == "class_free" and self.class_dropout == 0:
+            raise ValueError("guidance above 1 needs class_dropout above 0, or guide: snapshot")
         if self.sigma_min >= self.sigma_max:
             raise ValueError("sigma_min must be below sigma_max")
         return self
-
-
-def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scalings around the network, so that its input and target have unit variance at every σ.
-
-    Args:
-        sigma: Noise levels, any shape, positive.
-        sigma_data: Standard deviation of clean images.
-
-    Returns:
-        c_skip, c_out, c_in, c_noise, each of the shape of `sigma`.
-
-    Source:
-        EDM, table 1, last column.
-    """
-    total = (sigma**2 + sigma_data**2).sqrt()
-    return sigma_data**2 / total**2, sigma * sigma_data / total, 1 / total, sigma.log() / 4
-
-
-def denoise(network: nn.Module, noisy: Tensor, sigma: Tensor, labels: Tensor, sigma_data: float) -> Tensor:
-    """The clean images that the network expects behind noisy ones: D(x; σ), EDM equation 7.
-
-    Args:
-        network: Maps (scaled images, c_noise, labels) to images.
-        noisy: Shape (b, 3, h, w).
-        sigma: Shape (b,).
-        labels: int64, shape (b,); the number of classes stands for "any".
-        sigma_data: Standard deviation of clean images.
-    """
-    c_skip, c_out, c_in, c_noise = preconditioning(sigma, sigma_data)
-    c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
-    output = network(c_in * noisy, c_noise, class_labels=labels).sample.float()  # (b, 3, h, w)
-    return c_skip * noisy + c_out * output
-
-
-def denoising_loss(
-    network: nn.Module,
-    images: Tensor,
-    sigma: Tensor,
-    eps: Tensor,
-    labels: Tensor,
-    sigma_data: float,
-) -> Tensor:
-    """Mean weighted squared error of the denoiser: EDM equation 2 with λ(σ) of table 1.
-
-    Args:
-        network: See `denoise`.
-        images: Clean, in [-1, 1], shape (b, 3, h, w).
-        sigma: Shape (b,).
-        eps: Standard normal, shape of `images`.
-        labels: int64, shape (b,).
-        sigma_data: Standard deviation of clean images.
-    """
-    noisy = images + sigma[:, None, None, None] * eps
-    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    error = (denoise(network, noisy, sigma, labels, sigma_data) - images) ** 2  # (b, 3, h, w)
-    return (weight[:, None, None, None] * error).mean()
-
-
-Output = Callable[[Tensor, Tensor, Tensor], Tensor]  # (scaled images, c_noise, σ) -> raw output
-
-
-def solve(output: Output, start: Tensor, settings: DiffusionSettings) -> Tensor:
-    """Take noise to images with DPM-Solver++ (2M) on EDM's noise levels.
-
-    Args:
-        output: The raw network output; the scheduler applies the preconditioning itself.
-        start: Standard normal noise, shape (b, 3, h, w).
-        settings: Noise levels and number of steps.
-
-    Returns:
-        Images near [-1, 1], shape of `start`.
-
-    Source:
-        Lu et al., arXiv:2211.01095, algorithm 2; levels: EDM equation 5.
-    """
-    scheduler = EDMDPMSolverMultistepScheduler(
-        sigma_min=settings.sigma_min,
-        sigma_max=settings.sigma_max,
-        sigma_data=settings.sigma_data,
-        solver_order=2,
-    )
-    scheduler.set_timesteps(settings.sampling_steps)
-    images = start * scheduler.init_noise_sigma
-    for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
-        scaled = scheduler.scale_model_input(images, timestep)
-        raw = output(scaled, timestep.to(images), sigma.to(images))  # (b, 3, h, w)
-        images = scheduler.step(raw, timestep, images).prev_sample
-    return images
 
 
 class Diffusion(NetworkGenerator):
@@ -197,6 +108,8 @@ class Diffusion(NetworkGenerator):
     kind: ClassVar[str] = KIND
     settings_type: ClassVar[type[DiffusionSettings]] = DiffusionSettings
     settings: DiffusionSettings
+    network: UNet2DModel
+    snapshot: UNet2DModel | None
 
     def __init__(
         self, settings: DiffusionSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
@@ -204,6 +117,11 @@ class Diffusion(NetworkGenerator):
         check_size(image_size, KIND, len(settings.channels) - 1 + settings.patch // 2)
         super().__init__(settings, classes, image_size, seed)
         self._use(_unet(settings, len(classes), image_size, seed))
+        self._keep_snapshot()
+
+    def _keep_snapshot(self) -> None:
+        """Have a guide of its own for autoguidance: for the time being, the network as it is."""
+        self.snapshot = deepcopy(self.network) if self.settings.guide == "snapshot" else None
 
     def _trainer(self, cells: CellSet) -> Trainer:
         settings = self.settings
@@ -216,8 +134,11 @@ class Diffusion(NetworkGenerator):
             network.to(memory_format=torch.channels_last)
         network.to(device)
         self.network = deepcopy(network)
-        trained = compiled(network, device) if settings.compile else network
         ema = Ema(self.network, settings.ema_half_life)
+        self._keep_snapshot()
+        if settings.transforms:  # the average draws images, to which nothing is done
+            network.class_embedding = DescribedEmbedding(network.class_embedding).to(device)
+        trained = compiled(network, device) if settings.compile else network
         optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=settings.learning_rate,
@@ -240,9 +161,14 @@ class Diffusion(NetworkGenerator):
 
             losses = descent.down(optimizer, network, settings.batch, loss_of, settings.gradient_clip)
             ema.update(network, number * settings.batch, settings.batch)
+            if self.snapshot is not None and number < settings.snapshot_at * settings.steps:
+                copy_weights(self.network, self.snapshot)
             return losses
 
-        return Trainer({"network": network, "ema": self.network}, {"optimizer": optimizer}, step, descent)
+        modules: dict[str, nn.Module] = {"network": network, "ema": self.network}
+        if self.snapshot is not None:
+            modules["snapshot"] = self.snapshot
+        return Trainer(modules, {"optimizer": optimizer}, step, descent)
 
     def _loss(
         self, network: nn.Module, pixels: Tensor, labels: Tensor, draws: Draws, symmetry: Symmetry
@@ -250,13 +176,31 @@ class Diffusion(NetworkGenerator):
         """Loss of some uint8 images (b, 3, h, w)."""
         settings, device = self.settings, pixels.device
         turned = SYMMETRIES[symmetry](pixels.float() / 127.5 - 1, draws)  # (b, 3, h, w)
+        done = None
+        if settings.transforms:
+            turned, done = transformed(turned, draws, settings.transforms, symmetry)
         # A permutation of the pixels: white noise stays white, and so all of EDM holds in patches.
         clean = pixel_unshuffle(turned, settings.patch)  # (b, 3 p², h / p, w / p)
         sigma = (draws.normal() * settings.noise_spread + settings.noise_mean).exp()  # (b,)
         eps = draws.normal(*clean.shape[1:]).to(device)
-        hidden = draws.uniform() < settings.class_dropout
-        shown = torch.where(hidden.to(device), len(self.classes), labels)
-        return denoising_loss(network, clean, sigma.to(device), eps, shown, settings.sigma_data)
+        hidden = (draws.uniform() < settings.class_dropout).to(device)
+        shown = torch.where(hidden, len(self.classes), labels)
+        rivals = None
+        if settings.class_balancing:  # an image without a class has no rival class
+            rivals = torch.where(hidden, shown, draws.integers(len(self.classes)).to(device))
+        if done is not None:
+            shown = described(shown, done)
+            rivals = described(rivals, done) if rivals is not None else None
+        return denoising_loss(
+            network,
+            clean,
+            sigma.to(device),
+            eps,
+            shown,
+            settings.sigma_data,
+            rivals,
+            settings.class_balancing,
+        )
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: Tensor) -> Tensor:
@@ -272,22 +216,36 @@ class Diffusion(NetworkGenerator):
         return torch.cat(drawn)
 
     def _guided(self, labels: Tensor) -> Output:
-        """The network's output for these classes, pushed away from "any class" at middle noise.
+        """The network's output for these classes, pushed away from the guide's at middle noise.
 
         D is affine in the output with the same coefficients for both: guiding the output guides D.
+
+        Source:
+            Ho and Salimans, arXiv:2207.12598, equation 6, with the weight as in Karras et al.,
+            arXiv:2406.02507, equation 3: 1 is no guidance.
         """
-        low, high = self.settings.guidance_interval
-        weight = self.settings.guidance
-        anything = torch.full_like(labels, len(self.classes))
+        settings = self.settings
+        guide, told = self.snapshot, labels
+        if guide is None:
+            guide, told = self.network, torch.full_like(labels, len(self.classes))
 
         def output(scaled: Tensor, c_noise: Tensor, sigma: Tensor) -> Tensor:
             own: Tensor = self.network(scaled, c_noise, class_labels=labels).sample  # (b, 3, h, w)
-            if weight == 1 or not low < float(sigma) <= high:
+            if not settings.guided_at(float(sigma)):
                 return own
-            other: Tensor = self.network(scaled, c_noise, class_labels=anything).sample
-            return other + weight * (own - other)
+            other: Tensor = guide(scaled, c_noise, class_labels=told).sample
+            return other + settings.guidance * (own - other)
 
         return output
+
+    def _beside(self, folder: Path) -> Mapping[str, Any]:
+        return write_for_diffusers(folder, self.network, self.snapshot, self.settings)
+
+    def _take(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
+        super()._take(tensors, folder)
+        self._keep_snapshot()
+        if self.snapshot is not None:
+            fit_state(self.snapshot, read_snapshot(folder), folder)
 
 
 def _unet(settings: DiffusionSettings, classes: int, size: int, seed: int) -> UNet2DModel:

@@ -61,7 +61,7 @@ class FittedGenerator(ABC):
 
     def save(self, folder: Path) -> None:
         """Write the model; see `generators.protocol.Generator.save`."""
-        save_model(self, self.kind, self._tensors(), folder)
+        save_model(self, self.kind, self._tensors(), folder, self._beside)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -87,6 +87,10 @@ class FittedGenerator(ABC):
     @abstractmethod
     def _tensors(self) -> Mapping[str, Tensor]:
         """What `save` keeps."""
+
+    def _beside(self, folder: Path) -> Mapping[str, Any]:
+        """Write what else belongs there, once the weights are there; return what config.json says of it."""
+        return {}
 
     @abstractmethod
     def _take(self, tensors: Mapping[str, Tensor], folder: Path) -> None:

@@ -152,8 +152,14 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any], where: Path)
         )
 
 
-def save_model(generator: Generator, kind: str, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Write a fitted generator: seen.txt and weights first, config.json last."""
+def save_model(
+    generator: Generator,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    folder: Path,
+    beside: Callable[[Path], Mapping[str, Any]],
+) -> None:
+    """Write a fitted generator: seen.txt and weights first, then what `beside` writes, config.json last."""
     record = generator.record
     if record is None:
         raise InputError("the generator has not been trained yet; call fit() before save().")
@@ -165,7 +171,7 @@ def save_model(generator: Generator, kind: str, tensors: Mapping[str, Tensor], f
         "counts": dict(record.counts),
         "versions": {name: version(name) for name in ("torch", "diffusers", "numpy")},
     }
-    save_weights(folder, tensors, config)
+    save_weights(folder, tensors, config, beside)
 
 
 def load_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any], FitRecord]:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -134,11 +134,12 @@ class Ema:
 
     @torch.no_grad()
     def update(self, network: nn.Module, images: int, batch: int) -> None:
-        """Move the average toward the network."""
+        """Move the average toward the network; what the network alone has is not averaged."""
         weight = 1 - self.decay(images, batch)
-        torch._foreach_lerp_(list(self.average.parameters()), list(network.parameters()), weight)
-        for kept, new in zip(self.average.buffers(), network.buffers(), strict=True):
-            kept.copy_(new)
+        kept, new = dict(self.average.named_parameters()), dict(network.named_parameters())
+        torch._foreach_lerp_(list(kept.values()), [new[name] for name in kept], weight)
+        for own, other in zip(self.average.buffers(), network.buffers(), strict=True):
+            own.copy_(other)
 
 
 class Trainer:
@@ -202,8 +203,7 @@ def compiled(network: nn.Module, device: torch.device) -> nn.Module:
     """
     if device.type != "cuda":
         raise InputError("compile=true works on a GPU only; set generator.compile=false.")
-    made: nn.Module = torch.compile(network)
-    return made
+    return cast("nn.Module", torch.compile(network))
 
 
 def _lay_out(optimizer: torch.optim.Optimizer) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from runtime.errors import InputError
 from runtime.rundir import read_json, write_json, writing
 
 KEPT = 2
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,25 @@ def _read(path: Path) -> Checkpoint | None:
     return Checkpoint(record["step"], tensors, record["state"])
 
 
-def save_weights(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
-    """Write ``weights.safetensors`` and, last, ``config.json`` with the digest of the weights."""
+def save_weights(
+    folder: Path,
+    tensors: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    beside: Callable[[Path], Mapping[str, Any]] | None = None,
+) -> None:
+    """Write ``weights.safetensors`` and, last, ``config.json`` with the digest of the weights.
+
+    Args:
+        folder: Made if need be.
+        tensors: Any device; saved contiguous.
+        config: JSON values.
+        beside: Writes other files between the two, given the folder; what it returns joins the config.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / "weights.safetensors") as aside:
+    with writing(folder / WEIGHTS) as aside:
         _save(aside, tensors)
-    weights = file_digest(folder / "weights.safetensors")
-    write_json(folder / "config.json", {**config, "weights_sha256": weights})
+    more = {"weights_sha256": file_digest(folder / WEIGHTS), **(beside(folder) if beside else {})}
+    write_json(folder / "config.json", {**config, **more})
 
 
 def load_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -156,7 +169,7 @@ def load_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
         InputError: If a file is missing, or the weights are not those that the config names.
     """
     config = read_json(folder / "config.json")
-    weights = folder / "weights.safetensors"
+    weights = folder / WEIGHTS
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; train the model again or copy the file there.")
     if file_digest(weights) != config.get("weights_sha256"):

@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 
 from cells.cellset import CellSet
-from generators.diffusion import (
-    Diffusion,
-    DiffusionSettings,
-    denoise,
-    denoising_loss,
-    preconditioning,
-    solve,
-)
+from generators.diffusion import Diffusion, DiffusionSettings
+from generators.edm import denoise, denoising_loss, preconditioning
+from generators.samplers import solve
 from runtime.errors import InputError
 from runtime.rundir import RunDir
 

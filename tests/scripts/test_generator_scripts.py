@@ -81,13 +81,10 @@ def test_train_then_synthesize_then_open(kind: str, script: Script, tmp_path: Pa
     assert "trained on 10 cells" in out
     model = tmp_path / "run" / "model"
     found = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
-    assert found == {
-        "README.md",
-        "config.json",
-        "weights.safetensors",
-        "seen.txt",
-        "samples/grid.png",
-    }
+    own = {"README.md", "config.json", "weights.safetensors", "seen.txt", "samples/grid.png"}
+    diffusers = {"unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
+    diffusers |= {"scheduler/scheduler_config.json"}
+    assert found == (own | diffusers if kind == "diffusion" else own)
     card = (model / "README.md").read_text()
     assert "Phantom data" in card
     assert "| round | 6 |" in card
