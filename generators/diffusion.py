@@ -31,7 +31,7 @@ from generators.training import (
     TrainingSettings,
     balanced_indices,
     check_size,
-    compiled,
+    compile_network,
     learning_rate,
     make_descent,
 )
@@ -216,7 +216,8 @@ class Diffusion(NetworkGenerator):
             network.to(memory_format=torch.channels_last)
         network.to(device)
         self.network = deepcopy(network)
-        trained = compiled(network, device) if settings.compile else network
+        if settings.compile:
+            compile_network(network, device)
         ema = Ema(self.network, settings.ema_half_life)
         optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -235,7 +236,7 @@ class Diffusion(NetworkGenerator):
             def loss_of(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
                 own = index[part].to(images.device)
                 draws = Draws(self.seed, "noise", number, batch=settings.batch, part=part)
-                loss = self._loss(trained, images[own], labels[own], draws, symmetry)
+                loss = self._loss(network, images[own], labels[own], draws, symmetry)
                 return loss, {"loss": loss}
 
             losses = descent.down(optimizer, network, settings.batch, loss_of, settings.gradient_clip)

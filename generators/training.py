@@ -194,16 +194,15 @@ class Trainer:
             _lay_out(optimizer)
 
 
-def compiled(network: nn.Module, device: torch.device) -> nn.Module:
-    """The same weights behind torch.compile.
+def compile_network(network: nn.Module, device: torch.device) -> None:
+    """Have a network run through torch.compile from now on.
 
     Raises:
         InputError: If the device is not a GPU: a CPU gains little by it.
     """
     if device.type != "cuda":
         raise InputError("compile=true works on a GPU only; set generator.compile=false.")
-    made: nn.Module = torch.compile(network)
-    return made
+    network.compile()  # in place: the names of the weights stay
 
 
 def _lay_out(optimizer: torch.optim.Optimizer) -> None:
