@@ -36,7 +36,7 @@ from generators.training import (
     TrainingSettings,
     balanced_indices,
     check_size,
-    compiled,
+    compile_network,
     learning_rate,
     make_descent,
 )
@@ -138,7 +138,8 @@ class Diffusion(NetworkGenerator):
         self._keep_snapshot()
         if settings.transforms:  # the average draws images, to which nothing is done
             network.class_embedding = DescribedEmbedding(network.class_embedding).to(device)
-        trained = compiled(network, device) if settings.compile else network
+        if settings.compile:
+            compile_network(network, device)
         optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=settings.learning_rate,
@@ -156,7 +157,7 @@ class Diffusion(NetworkGenerator):
             def loss_of(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
                 own = index[part].to(images.device)
                 draws = Draws(self.seed, "noise", number, batch=settings.batch, part=part)
-                loss = self._loss(trained, images[own], labels[own], draws, symmetry)
+                loss = self._loss(network, images[own], labels[own], draws, symmetry)
                 return loss, {"loss": loss}
 
             losses = descent.down(optimizer, network, settings.batch, loss_of, settings.gradient_clip)

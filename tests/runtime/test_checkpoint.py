@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import pytest
@@ -77,4 +78,17 @@ def test_state_and_step_are_under_the_digest_too(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="step-00000007: damaged, and no other checkpoint"):
             load_checkpoint(tmp_path)
         file.write_text(written)
+    assert load_checkpoint(tmp_path) is not None
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 1, {"w": torch.zeros(10)}, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # Python ignores SIGXFSZ: writing fails
+    try:
+        with pytest.raises(InputError, match="step-00000002: the checkpoint could not be written"):
+            save_checkpoint(tmp_path, 2, {"w": torch.zeros(100_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert load_checkpoint(tmp_path) is not None
