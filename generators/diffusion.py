@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from cells.cellset import CellSet
+from generators.adapting import freeze
 from generators.augment import SYMMETRIES, Symmetry, symmetry_of
 from generators.descent import Descent
 from generators.fitted import NetworkGenerator
@@ -195,6 +196,7 @@ class Diffusion(NetworkGenerator):
     kind: ClassVar[str] = KIND
     settings_type: ClassVar[type[DiffusionSettings]] = DiffusionSettings
     settings: DiffusionSettings
+    class_table: ClassVar[str] = "class_embedding.weight"
 
     def __init__(
         self, settings: DiffusionSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
@@ -203,12 +205,20 @@ class Diffusion(NetworkGenerator):
         super().__init__(settings, classes, image_size, seed)
         self._use(_unet(settings, len(classes), image_size, seed))
 
+    def _early_layers(self) -> tuple[str, ...]:
+        """All that an image passes; the embeddings of noise level and class are always trained."""
+        depth = range(len(self.settings.channels))
+        down, up = ([f"{side}_blocks.{index}" for index in depth] for side in ("down", "up"))
+        return ("conv_in", *down, "mid_block", *up, "conv_norm_out", "conv_out")
+
     def _trainer(self, cells: CellSet) -> Trainer:
         settings = self.settings
         accelerator = make_accelerator(settings.precision)
         symmetry = symmetry_of(settings.augmentation, cells.modality)
         images, labels = (column.to(accelerator.device) for column in as_tensor(cells))
         network = _unet(settings, len(self.classes), self.image_size, self.seed).train()
+        self._begin(network)
+        freeze(network, self._frozen)
         network.to(accelerator.device)
         self.network = deepcopy(network)
         ema = Ema(self.network, settings.ema_half_life)

@@ -135,11 +135,15 @@ def _read(path: Path) -> Checkpoint | None:
 
 def save_weights(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
     """Write ``weights.safetensors`` and, last, ``config.json`` with the digest of the weights."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / "weights.safetensors") as aside:
-        _save(aside, tensors)
+    save_tensors(folder / "weights.safetensors", tensors)
     weights = file_digest(folder / "weights.safetensors")
     write_json(folder / "config.json", {**config, "weights_sha256": weights})
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a safetensors file whole, or leave what was there."""
+    with writing(path) as aside:
+        _save(aside, tensors)
 
 
 def load_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -152,9 +156,18 @@ def load_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     weights = folder / "weights.safetensors"
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; train the model again or copy the file there.")
-    if file_digest(weights) != config.get("weights_sha256"):
-        raise InputError(f"{weights}: does not match the digest in config.json; it is damaged or replaced.")
-    return load_file(weights), config
+    return read_tensors(weights, config.get("weights_sha256")), config
+
+
+def read_tensors(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+    """Read a safetensors file of a known digest.
+
+    Raises:
+        InputError: If it is another file.
+    """
+    if file_digest(path) != sha256:
+        raise InputError(f"{path}: does not match the digest in config.json; it is damaged or replaced.")
+    return load_file(path)
 
 
 def fit_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: Path | str) -> None:

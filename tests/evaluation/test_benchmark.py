@@ -13,7 +13,8 @@ from cells.phantom import phantoms
 from cells.preprocessing import Preprocessing
 from cells.reading import read_set
 from cells.steps import Gamma
-from evaluation.benchmark import refuse_seen, run_study, within
+from evaluation.benchmark import run_study, within
+from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
 from evaluation.study import trials
