@@ -39,6 +39,7 @@ from evaluation.figures import contact_sheet
 from evaluation.findings import measure, overall, save_pairs, save_strips
 from evaluation.gain import confusion, scores
 from evaluation.report import write_report
+from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.statistics import conclude, summarize
 from evaluation.strategies import STRATEGIES
@@ -56,7 +57,6 @@ from evaluation.study import (
 from generators import Generator
 from generators.resample import RepeatSettings
 from generators.synthesize import synthesize
-from runtime.errors import InputError
 from runtime.rundir import RunDir, read_json, write_bytes, write_json
 from runtime.seeds import seed_of
 
@@ -174,28 +174,9 @@ def fitted(study: Study, kind: str, seed: int) -> Generator:
     if kind != "repeat":
         study.say(f"training the {kind} generator, seed {seed}; samples in {run.path / 'samples'}")
     generator = generators.build(settings, train.classes, train.image_size, seed_of("study", kind, seed))
-    generator = generator.fit(train, run)
+    generator = generator.fit(train, run, None if kind == "repeat" else study.watch)
     refuse_seen(run.path / "model" / "seen.txt", study.split.val + study.split.test)
     return generator
-
-
-def refuse_seen(seen: Path, cells: CellSet) -> None:
-    """Refuse to score on cells that a generator was trained on.
-
-    Args:
-        seen: The `seen.txt` of a saved generator, one pixel digest a line.
-        cells: The cells to score on.
-
-    Raises:
-        InputError: If there is one, naming it.
-    """
-    digests = set(seen.read_text(encoding="utf-8").split())
-    for name, *own in zip(cells.names, cells.digests, cells.original_digests, strict=True):
-        if not digests.isdisjoint(own):  # also where only one side was preprocessed
-            raise InputError(
-                f"{name}: the generator in {seen.parent} was trained on this cell, so it cannot be "
-                "tested with it; train the generator on this study's training cells."
-            )
 
 
 def within(cells: CellSet, limits: dict[str, int]) -> CellSet:
@@ -290,6 +271,11 @@ def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
         },
         "notices": study.notices,
         "fidelity": qualities,
+        "chosen": [
+            {"generator": kind, "seed": seed, **chosen_moment(study, kind, seed)}
+            for kind, seed in study.generators
+            if kind != "repeat"
+        ],
         "funnels": [
             {"generator": kind, "seed": seed, "funnel": _made(study, kind, seed)["funnel"]}
             for kind, seed in study.generators
@@ -298,6 +284,12 @@ def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
         "cost": cost(study, found, qualities),
         "machine": machine(),
     }
+
+
+def chosen_moment(study: Study, kind: str, seed: int) -> dict[str, Any]:
+    """Which step of a generator's training was kept, and the monitor's figures there."""
+    config = read_json(study.run.path / f"generators/{kind}/seed-{seed}/model/config.json")
+    return dict(config["chosen"])
 
 
 def cost(study: Study, found: list[dict[str, Any]], qualities: list[dict[str, Any]]) -> list[dict[str, Any]]:

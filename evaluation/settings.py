@@ -14,6 +14,7 @@ from cells.steps import Steps
 from classifiers.training import ClassifierSettings
 from evaluation.curation import CurationSettings
 from evaluation.encoders import DomainSettings, EncoderSettings
+from evaluation.monitor import WatchSettings
 from evaluation.strategies import STRATEGIES
 from generators.diffusion import DiffusionSettings
 from generators.gan import GanSettings
@@ -50,6 +51,8 @@ class StudySettings(Settings):
         seeds: Units of the study. Six are the least that can show anything.
         shared_generators: One generator of each kind for all seeds, in place of one per seed.
         generators: Recipe of each kind of generator.
+        monitor: How trainings of generators are watched on validation cells, and which moment is kept;
+            null keeps the last step.
         classifier: The downstream network; the strategy sets its loss, sampler and augmentation.
         curation: What synthetic cells must pass.
         surplus: Synthetic cells drawn per cell wanted, so that curation has something to reject.
@@ -70,6 +73,7 @@ class StudySettings(Settings):
     seeds: int = Field(6, ge=1)
     shared_generators: bool = False
     generators: GeneratorsSettings = GeneratorsSettings()
+    monitor: WatchSettings | None = None
     classifier: ClassifierSettings = ClassifierSettings()
     curation: CurationSettings = CurationSettings()
     surplus: float = Field(1.5, ge=1.0, le=20.0)

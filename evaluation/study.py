@@ -21,9 +21,13 @@ from classifiers.training import Classifier
 from evaluation.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.findings import inception_encoder
 from evaluation.memorization import CopyDetector
+from evaluation.monitor import ValidationMonitor, watch
+from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
 from generators.augment import symmetry_of
+from generators.choosing import Watch
+from generators.protocol import model_folder
 from runtime.config import to_dict
 from runtime.errors import InputError
 from runtime.progress import duration
@@ -111,6 +115,17 @@ class Study:
             return [own]
         return [own, inception_encoder(self.settings.inception, nets)]
 
+    @cached_property
+    def watch(self) -> Watch | None:
+        """What looks at trainings of generators; its networks are trained apart from all others."""
+        asked = self.settings.monitor
+        if asked is None:
+            return None
+        train, nets = self.split.train, self.run.path / "nets"
+        encoder = build_encoder(self.settings.encoder, train, seed_of("study", "monitor encoder"), nets)
+        judge, seed = self.net("monitor"), seed_of("study", "monitor")
+        return watch(asked, ValidationMonitor(self.split.val, encoder, judge, asked.cells, seed))
+
     @property
     def notices(self) -> list[str]:
         """What must be said beside any result of these cells."""
@@ -131,7 +146,7 @@ class Study:
         Logit adjustment, so that it knows the rare classes as well as the common ones.
 
         Args:
-            role: `curator` or `judge`; each has its own seed and sees no synthetic cell.
+            role: `curator`, `judge` or `monitor`; each has its own seed and sees no synthetic cell.
         """
         folder = self.run.path / "nets" / role
         if not (folder / "seconds.json").exists():
@@ -175,7 +190,8 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
 
     Raises:
         InputError: Synthetic cells in validation or test, no rare class, no shortfall, a preprocessing
-            or a symmetry that does not suit the cells, or a missing file of weights.
+            or a symmetry that does not suit the cells, a missing file of weights, or a model to start
+            from that has seen a validation or test cell.
     """
     for key, path in (("inception", settings.inception), ("encoder.path", settings.encoder.path)):
         if path is not None and not path.exists():
@@ -188,7 +204,10 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
     assert study.rare  # it and the shortfall refuse what cannot work
     assert study.shortfall is not None
     for kind in {STRATEGIES[s].generator for s in settings.strategies if settings.models(s)}:
-        symmetry_of(getattr(settings.generators, str(kind)).augmentation, split.train.modality)
+        recipe = getattr(settings.generators, str(kind))
+        symmetry_of(recipe.augmentation, split.train.modality)
+        if recipe.start_from is not None:
+            refuse_seen(model_folder(recipe.start_from) / "seen.txt", split.val + split.test)
     return study
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from generators.diffusion import Diffusion, DiffusionSettings
 from generators.gan import Gan, GanSettings
-from generators.protocol import Generator, Monitor
+from generators.protocol import Generator, Monitor, model_folder
 from generators.resample import Repeat, RepeatSettings
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
@@ -68,8 +68,7 @@ def load(folder: Path) -> Generator:
     Raises:
         InputError: If a file is missing or damaged, or the kind is unknown.
     """
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
+    folder = model_folder(folder)
     kind = read_json(folder / "config.json").get("kind")
     if kind not in GENERATORS:
         raise InputError(f"{folder}: unknown kind of generator '{kind}'.{suggest(str(kind), GENERATORS)}")

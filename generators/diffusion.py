@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from cells.cellset import CellSet
+from generators.adapting import freeze
 from generators.augment import SYMMETRIES, Symmetry, symmetry_of
 from generators.edm import denoising_loss
 from generators.export import copy_weights, read_snapshot, write_for_diffusers
@@ -108,6 +109,7 @@ class Diffusion(NetworkGenerator):
     kind: ClassVar[str] = KIND
     settings_type: ClassVar[type[DiffusionSettings]] = DiffusionSettings
     settings: DiffusionSettings
+    class_table: ClassVar[str] = "class_embedding.weight"
     network: UNet2DModel
     snapshot: UNet2DModel | None
 
@@ -123,6 +125,12 @@ class Diffusion(NetworkGenerator):
         """Have a guide of its own for autoguidance: for the time being, the network as it is."""
         self.snapshot = deepcopy(self.network) if self.settings.guide == "snapshot" else None
 
+    def _early_layers(self) -> tuple[str, ...]:
+        """All that an image passes; the embeddings of noise level and class are always trained."""
+        depth = range(len(self.settings.channels))
+        down, up = ([f"{side}_blocks.{index}" for index in depth] for side in ("down", "up"))
+        return ("conv_in", *down, "mid_block", *up, "conv_norm_out", "conv_out")
+
     def _trainer(self, cells: CellSet) -> Trainer:
         settings = self.settings
         descent = make_descent(settings)
@@ -130,6 +138,8 @@ class Diffusion(NetworkGenerator):
         symmetry = symmetry_of(settings.augmentation, cells.modality)
         images, labels = (column.to(device) for column in as_tensor(cells))
         network = _unet(settings, len(self.classes), self.image_size, self.seed).train()
+        self._begin(network)
+        freeze(network, self._frozen)
         if device.type == "cuda":  # on a CPU this network is slower so (docs/results/throughput.md)
             network.to(memory_format=torch.channels_last)
         network.to(device)
@@ -169,7 +179,8 @@ class Diffusion(NetworkGenerator):
         modules: dict[str, nn.Module] = {"network": network, "ema": self.network}
         if self.snapshot is not None:
             modules["snapshot"] = self.snapshot
-        return Trainer(modules, {"optimizer": optimizer}, step, descent)
+        kept = tuple(name for name in modules if name != "network")
+        return Trainer(modules, {"optimizer": optimizer}, step, descent, kept)
 
     def _loss(
         self, network: nn.Module, pixels: Tensor, labels: Tensor, draws: Draws, symmetry: Symmetry

@@ -12,9 +12,12 @@ Source:
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cells.cellset import CellSet
+from generators.adapting import CRITIC, begin, freeze, held_still, read_critic
 from generators.augment import LEAK_LIMIT, Symmetry, differentiable, symmetry_of
 from generators.descent import Descent
 from generators.fitted import NetworkGenerator
@@ -36,6 +40,8 @@ from generators.training import (
     learning_rate,
     make_descent,
 )
+from runtime.checkpoint import file_digest, save_tensors
+from runtime.errors import InputError
 from runtime.seeds import Draws, seed_of, torch_generator
 
 KIND: Literal["gan"] = "gan"
@@ -223,11 +229,8 @@ class Game:
             alike = diversity_loss(one, other, self.spread[own])
             return loss + self.settings.diversity * alike, {"maker": loss, "alike": alike}
 
-        self.critic.requires_grad_(False)
-        try:
+        with held_still(self.critic):
             return self.descent.down(self.maker_adam, self.maker, pairs, loss_of)
-        finally:
-            self.critic.requires_grad_(True)
 
     def _made(self, labels: Tensor, draws: Draws) -> Tensor:
         """Images of some classes from new latents."""
@@ -253,6 +256,8 @@ class Gan(NetworkGenerator):
     kind: ClassVar[str] = KIND
     settings_type: ClassVar[type[GanSettings]] = GanSettings
     settings: GanSettings
+    class_table: ClassVar[str] = "embedding.weight"
+    _critic: Mapping[str, Tensor] | None = None
 
     def __init__(
         self, settings: GanSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
@@ -271,15 +276,54 @@ class Gan(NetworkGenerator):
             torch.manual_seed(seed_of(self.seed, "weights"))
             return ImageMaker(*shape, settings.latent, settings.layers), Critic(*shape, settings.layers)
 
+    def _early_layers(self) -> tuple[str, ...]:
+        return self._networks()[1].layers()
+
+    def _begin_both(self, maker: ImageMaker, critic: Critic) -> None:
+        """Let both networks start from a saved model, if there is one; early layers are the critic's.
+
+        Raises:
+            InputError: If layers of a critic are to be frozen that was not saved.
+        """
+        self._begin(maker)
+        if self._start is None:
+            return
+        saved = read_critic(self._start.folder)
+        if saved is not None:
+            begin(critic, saved, self.class_table, self._start)
+        elif self._frozen:
+            raise InputError(
+                f"start_from={self._start.folder}: has no {CRITIC}, so there are no early layers to "
+                "freeze; set generator.freeze=0, which trains a critic anew."
+            )
+        else:
+            print(f"{self._start.folder}: has no {CRITIC}; a critic is trained anew", file=sys.stderr)
+        freeze(critic, self._frozen)
+
+    def _beside(self, folder: Path) -> Mapping[str, Any]:
+        """The critic, which only a further training needs: the folder draws without it."""
+        if self._critic is None:
+            return {}
+        save_tensors(folder / CRITIC, self._critic)
+        return {"critic_sha256": file_digest(folder / CRITIC)}
+
+    def _restore(self, folder: Path) -> None:
+        super()._restore(folder)
+        self._critic = read_critic(folder)
+
     def _trainer(self, cells: CellSet) -> Trainer:
         settings = self.settings
         descent = make_descent(settings)
         device = descent.accelerator.device
         symmetry = symmetry_of(settings.augmentation, cells.modality)
         images, labels = (column.to(device) for column in as_tensor(cells))
+        maker, critic = self._networks()
+        self._begin_both(maker, critic)
         # Channels last: a little faster on a CPU (docs/results/throughput.md), much on a GPU.
-        maker, critic = (n.to(device).to(memory_format=torch.channels_last) for n in self._networks())
+        for network in (maker, critic):
+            network.to(device).to(memory_format=torch.channels_last)
         self.network = deepcopy(maker)
+        self._critic = critic.state_dict()  # as it will be at the end, not a copy
         ema = Ema(self.network, settings.ema_half_life)
         betas = (0.0, settings.second_moment)
         maker_adam, critic_adam = (
@@ -299,7 +343,8 @@ class Gan(NetworkGenerator):
             return losses
 
         modules = {"maker": maker, "critic": critic, "ema": self.network}
-        return Trainer(modules, {"maker_adam": maker_adam, "critic_adam": critic_adam}, step, descent)
+        adams = {"maker_adam": maker_adam, "critic_adam": critic_adam}
+        return Trainer(modules, adams, step, descent, kept=("ema", "critic"))
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: Tensor) -> Tensor:

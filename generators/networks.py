@@ -108,6 +108,11 @@ class Critic(nn.Module):
         for layer in (self.begin, *self.change, self.gather, self.feature):
             _scaled_init(layer, 1.0)
 
+    def layers(self) -> tuple[str, ...]:
+        """Names of all layers but the class embedding, from the image on."""
+        stages = [(f"change.{index - 1}", f"stages.{index}") for index in range(1, len(self.stages))]
+        return ("begin", "stages.0", *(name for pair in stages for name in pair), "gather", "feature")
+
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (b, 3, h, w) and int64 (b,) to scores, shape (b,), higher for real."""
         x = self.begin(images)

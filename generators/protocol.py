@@ -46,7 +46,9 @@ class Generator(Protocol):
         Args:
             cells: Training cells only, with this generator's classes and image size.
             run: Receives checkpoints/, samples/, log.jsonl, events/ and, last, model/.
-            monitor: Called at every grid with (steps done, generator); its figures are logged.
+            monitor: Called at every grid with (steps done, generator); its figures are logged. A
+                `generators.choosing.Watch` is called at its own interval, and decides which moment of
+                the training is kept.
 
         Raises:
             InputError: If the cells do not fit, or the directory holds another run.
@@ -89,6 +91,11 @@ class FitRecord:
         origins: Kinds of cells, e.g. ``("phantom",)``.
         counts: Training cells per class.
         modality: One of `cells.cellset.MODALITIES`.
+        start: The saved model that the training started from: digests of its weights and training
+            cells, ``class_map`` (class -> its class or None), classes ``left_out``, layers ``frozen``.
+        watch: How the moment to keep was looked for; None where nobody looked.
+        chosen: The moment that was kept: its ``step``, and where there was a watch its ``figures``,
+            those of the last step and their fingerprint.
     """
 
     split_digest: str
@@ -96,6 +103,9 @@ class FitRecord:
     origins: tuple[str, ...]
     counts: Mapping[str, int]
     modality: str = MICROSCOPY
+    start: Mapping[str, Any] | None = None
+    watch: Mapping[str, Any] | None = None
+    chosen: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, cells: CellSet) -> FitRecord:
@@ -134,12 +144,15 @@ def describe(generator: Generator, kind: str) -> dict[str, Any]:
     assert record is not None, "describe() is for a generator that has its cells"
     return {
         "kind": kind,
-        "settings": generator.settings.model_dump(mode="json"),
+        # Where the start model lies is not what it is: `start` has its digest.
+        "settings": generator.settings.model_dump(mode="json", exclude={"start_from"}),
         "classes": list(generator.classes),
         "image_size": generator.image_size,
         "seed": generator.seed,
         "split_digest": record.split_digest,
         "modality": record.modality,
+        "start": record.start,
+        "watch": record.watch,
     }
 
 
@@ -159,7 +172,15 @@ def save_model(
     folder: Path,
     beside: Callable[[Path], Mapping[str, Any]],
 ) -> None:
-    """Write a fitted generator: seen.txt and weights first, then what `beside` writes, config.json last."""
+    """Write a fitted generator: seen.txt and weights first, then what `beside` writes, config.json last.
+
+    Args:
+        generator: Fitted.
+        kind: One of `generators.GENERATORS`.
+        tensors: Its weights.
+        folder: Where to.
+        beside: Writes other files of the model; returns what config.json says of them.
+    """
     record = generator.record
     if record is None:
         raise InputError("the generator has not been trained yet; call fit() before save().")
@@ -169,9 +190,17 @@ def save_model(
         **describe(generator, kind),
         "origins": list(record.origins),
         "counts": dict(record.counts),
+        "chosen": record.chosen,
         "versions": {name: version(name) for name in ("torch", "diffusers", "numpy")},
     }
     save_weights(folder, tensors, config, beside)
+
+
+def model_folder(folder: Path) -> Path:
+    """The saved model in a folder: the folder itself, or ``model/`` in a training's own directory."""
+    inner = folder / MODEL
+    own = (folder / "config.json").is_file()
+    return inner if not own and (inner / "config.json").is_file() else folder
 
 
 def load_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any], FitRecord]:
@@ -197,6 +226,9 @@ def load_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         tuple(config["origins"]),
         config["counts"],
         config.get("modality", MICROSCOPY),
+        config.get("start"),
+        config.get("watch"),
+        config.get("chosen"),
     )
     return tensors, config, record
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from generators.augment import AskedSymmetry
+from generators.choosing import Choosing, Watch
 from generators.descent import Descent
 from generators.protocol import Generator, Monitor, refuse_other
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
@@ -55,6 +56,11 @@ class TrainingSettings(Settings):
         micro_batch: Images that a device works on at a time; null for all. The batch stays what it
             is: gradients are summed. Out of memory halves it by itself.
         patience: A loss or gradient that is not finite skips its step; so many in a row end the run.
+        start_from: Folder of a saved model of the same kind whose weights the training starts from.
+        class_map: Class of these cells -> class of that model which it begins as, where their names
+            differ; classes of the same name need none. Other classes begin at the mean of all.
+        freeze: Share of the early layers, counted from the image on, that stay as in `start_from`:
+            of the GAN its critic's, of the diffusion model its UNet's.
     """
 
     steps: int = Field(default=5000, ge=1)
@@ -72,6 +78,9 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     micro_batch: int | None = Field(default=None, ge=1)
     patience: int = Field(default=10, ge=1)
+    start_from: Path | None = None
+    class_map: dict[str, str] = Field(default_factory=dict)
+    freeze: float = Field(default=0.0, ge=0, lt=1)
 
 
 def balanced_indices(labels: Tensor, batch: int, balance: float, seed: int, step: int) -> Tensor:
@@ -150,6 +159,7 @@ class Trainer:
         optimizers: Optimizers by name.
         step: Does step number `step` and returns its losses.
         descent: What took the optimizers' steps.
+        kept: Names of the modules that a finished model consists of.
     """
 
     def __init__(
@@ -158,11 +168,13 @@ class Trainer:
         optimizers: Mapping[str, torch.optim.Optimizer],
         step: Callable[[int], dict[str, Tensor]],
         descent: Descent,
+        kept: tuple[str, ...] = ("ema",),
     ) -> None:
         self.modules = modules
         self.optimizers = optimizers
         self.step = step
         self.descent = descent
+        self.kept = {name: modules[name] for name in kept}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint needs, by name."""
@@ -220,7 +232,7 @@ def train(
     identity: Mapping[str, Any],
     run: RunDir,
     monitor: Monitor | None = None,
-) -> None:
+) -> Choosing | None:
     """Run the training loop from the newest checkpoint to the last step.
 
     SIGTERM finishes the step and saves a checkpoint. Of several processes, the first one writes.
@@ -230,7 +242,10 @@ def train(
         generator: Draws the grids; its network is the average that the trainer updates.
         identity: Names this fit; a checkpoint of another is refused.
         run: Receives checkpoints/, samples/, log.jsonl and events/.
-        monitor: Its figures are logged at every grid.
+        monitor: Its figures are logged at every grid; a `Watch` is asked at its own interval.
+
+    Returns:
+        The looks of a `Watch` at this training; on processes that do not write it has seen none.
 
     Raises:
         InputError: If no checkpoint there fits or is whole, one cannot be written, or the loss is
@@ -239,7 +254,8 @@ def train(
     """
     prepare_processor()
     settings: TrainingSettings = generator.settings
-    start = _resume(trainer, identity, run)
+    choosing = Choosing(monitor, trainer.kept) if isinstance(monitor, Watch) else None
+    start = _resume(trainer, identity, run, choosing)
     begun, losses = time.monotonic(), []
     with held_back() as termination, progress(settings.steps, f"training {identity['kind']}", start) as bar:
         for done in range(start + 1, settings.steps + 1):
@@ -252,13 +268,16 @@ def train(
                 speed = settings.batch * (done - start) / (time.monotonic() - begun)
                 run.scalars(done, **means, images_per_second=speed, skipped=trainer.descent.skipped)
             if grid_due(done, settings) and run.writes:
-                _look(generator, run, done, monitor)
+                _look(generator, run, done, None if choosing else monitor)
+            if choosing and choosing.due(done, settings.steps) and run.writes:
+                choosing.look(done, generator, run)
             stopping = trainer.descent.anywhere(termination.requested)
             if stopping or done % settings.checkpoint_every == 0 or done == settings.steps:
-                _save(trainer, identity, run, done)
+                _save(trainer, identity, run, done, choosing)
             if stopping:
                 raise Terminated
     trainer.descent.accelerator.wait_for_everyone()
+    return choosing
 
 
 def _look(generator: Generator, run: RunDir, done: int, monitor: Monitor | None) -> None:
@@ -268,10 +287,15 @@ def _look(generator: Generator, run: RunDir, done: int, monitor: Monitor | None)
         run.scalars(done, **{f"monitor/{k}": v for k, v in monitor(done, generator).items()})
 
 
-def _save(trainer: Trainer, identity: Mapping[str, Any], run: RunDir, done: int) -> None:
-    if run.writes:
-        state = {"identity": dict(identity), "descent": trainer.descent.state()}
-        save_checkpoint(run.path / "checkpoints", done, trainer.tensors(), state)
+def _save(
+    trainer: Trainer, identity: Mapping[str, Any], run: RunDir, done: int, choosing: Choosing | None
+) -> None:
+    if not run.writes:
+        return
+    tensors, state = trainer.tensors(), {"identity": dict(identity), "descent": trainer.descent.state()}
+    if choosing:
+        tensors, state = {**tensors, **choosing.tensors()}, {**state, "choosing": choosing.state()}
+    save_checkpoint(run.path / "checkpoints", done, tensors, state)
 
 
 def grid_due(done: int, settings: TrainingSettings) -> bool:
@@ -281,7 +305,7 @@ def grid_due(done: int, settings: TrainingSettings) -> bool:
     return done % settings.grid_every == 0 or done == min(100, settings.grid_every)
 
 
-def _resume(trainer: Trainer, identity: Mapping[str, Any], run: RunDir) -> int:
+def _resume(trainer: Trainer, identity: Mapping[str, Any], run: RunDir, choosing: Choosing | None) -> int:
     folder = run.path / "checkpoints"
     found = load_checkpoint(folder)
     if found is None:
@@ -292,6 +316,8 @@ def _resume(trainer: Trainer, identity: Mapping[str, Any], run: RunDir) -> int:
         run.log(damaged=str(path), step=found.step)
     trainer.restore(found.tensors, folder)
     trainer.descent.restore(found.state["descent"])
+    if choosing:
+        choosing.restore(found.tensors, found.state["choosing"])
     return found.step
 
 

@@ -155,11 +155,15 @@ def save_weights(
         config: JSON values.
         beside: Writes other files between the two, given the folder; what it returns joins the config.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / WEIGHTS) as aside:
-        _save(aside, tensors)
+    save_tensors(folder / WEIGHTS, tensors)
     more = {"weights_sha256": file_digest(folder / WEIGHTS), **(beside(folder) if beside else {})}
     write_json(folder / "config.json", {**config, **more})
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a safetensors file whole, or leave what was there."""
+    with writing(path) as aside:
+        _save(aside, tensors)
 
 
 def load_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -172,9 +176,18 @@ def load_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; train the model again or copy the file there.")
-    if file_digest(weights) != config.get("weights_sha256"):
-        raise InputError(f"{weights}: does not match the digest in config.json; it is damaged or replaced.")
-    return load_file(weights), config
+    return read_tensors(weights, config.get("weights_sha256")), config
+
+
+def read_tensors(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+    """Read a safetensors file of a known digest.
+
+    Raises:
+        InputError: If it is another file.
+    """
+    if file_digest(path) != sha256:
+        raise InputError(f"{path}: does not match the digest in config.json; it is damaged or replaced.")
+    return load_file(path)
 
 
 def fit_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: Path | str) -> None:

@@ -13,15 +13,17 @@ from cells.phantom import phantoms
 from cells.preprocessing import Preprocessing
 from cells.reading import read_set
 from cells.steps import Gamma
-from evaluation.benchmark import refuse_seen, run_study, within
+from classifiers.training import Classifier
+from evaluation.benchmark import run_study, within
+from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
-from evaluation.study import trials
-from generators import augment
+from evaluation.study import open_study, trials
+from generators import augment, build
 from generators.protocol import FitRecord
 from runtime.config import load_config
 from runtime.errors import InputError
-from runtime.rundir import write_text
+from runtime.rundir import RunDir, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY: dict[str, Any] = {
@@ -292,3 +294,32 @@ def test_xrays_are_never_flipped_in_a_study(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "asked" / "real").exists()
     with pytest.raises(InputError, match="X-rays"):
         run_study(tiny(**{**changes, "preprocess": [{"kind": "crop_to_cell"}]}), tmp_path / "crop", print)
+
+
+def test_a_watched_study_keeps_the_best_moment_by_networks_of_its_own(tmp_path: Path) -> None:
+    changes = {"strategies": ("real", "gan"), "seeds": 1, "monitor": {"every": 1, "cells": 4}}
+    results = run_study(tiny(**changes), tmp_path / "study", lambda _: None)
+    (chosen,) = results["chosen"]
+    log = (tmp_path / "study/generators/gan/seed-0/log.jsonl").read_text()
+    steps = [json.loads(line) for line in log.splitlines()]
+    kid = {line["step"]: line["monitor/kid"] for line in steps if "monitor/kid" in line}
+    assert sorted(kid) == [1, 2]
+    assert chosen["generator"] == "gan" and chosen["step"] == min(kid, key=lambda step: kid[step])
+    assert chosen["figures"]["kid"] == min(kid.values())
+    assert chosen["fingerprint"]["reference_split"] == "val"
+    nets = [Classifier.load(path.parent) for path in (tmp_path / "study/nets").rglob("config.json")]
+    assert len(nets) == len({net.origin["seed"] for net in nets}) == 5, "all trained apart"
+
+
+def test_a_study_refuses_to_start_from_a_model_that_has_seen_its_cells(tmp_path: Path) -> None:
+    settings = tiny()
+    split = open_study(settings, RunDir(tmp_path / "none"), print).split
+    made = build(settings.generators.gan, split.test.classes, 16)
+    made.fit(split.test, RunDir(tmp_path / "start"))
+    generators = {
+        **TINY["generators"],
+        "gan": {**TINY["generators"]["gan"], "start_from": tmp_path / "start"},
+    }
+    with pytest.raises(InputError, match="was trained on this cell"):
+        run_study(tiny(generators=generators), tmp_path / "study", lambda _: None)
+    assert not (tmp_path / "study").exists()

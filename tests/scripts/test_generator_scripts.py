@@ -84,7 +84,7 @@ def test_train_then_synthesize_then_open(kind: str, script: Script, tmp_path: Pa
     own = {"README.md", "config.json", "weights.safetensors", "seen.txt", "samples/grid.png"}
     diffusers = {"unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
     diffusers |= {"scheduler/scheduler_config.json"}
-    assert found == (own | diffusers if kind == "diffusion" else own)
+    assert found == own | (diffusers if kind == "diffusion" else {"critic.safetensors"})
     card = (model / "README.md").read_text()
     assert "Phantom data" in card
     assert "| round | 6 |" in card
