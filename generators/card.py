@@ -66,11 +66,19 @@ Seed {generator.seed}.
 {json.dumps(settings, indent=2)}
 ```
 
-## Limits
+{_findings(generator)}## Limits
 
 {LIMITS}
 """
     write_text(folder / CARD, text)
+
+
+def _findings(generator: Generator) -> str:
+    """What was wrong with a class at the end of the training; nothing where all was well."""
+    assert generator.record is not None, "a card describes a trained generator"
+    found = generator.record.findings
+    rows = "\n".join(f"- {escaped(name)}: {escaped('; '.join(said))}" for name, said in found.items())
+    return f"## Classes that went wrong\n\nAt the end of the training:\n\n{rows}\n\n" if found else ""
 
 
 def about_set(generator: Generator, source: Path, seed: int) -> About:

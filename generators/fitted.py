@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -106,7 +107,10 @@ class NetworkGenerator(FittedGenerator):
         """Networks, optimizers and the step of a training; `network` becomes its average."""
 
     def _learn(self, cells: CellSet, run: RunDir, monitor: Monitor | None) -> None:
-        train(self._trainer(cells), self, describe(self, self.kind), run, monitor)
+        trainer = self._trainer(cells)
+        train(trainer, self, describe(self, self.kind), run, monitor)
+        if trainer.watch is not None and self.record is not None:
+            self.record = replace(self.record, findings=trainer.watch.findings)
 
     def _tensors(self) -> Mapping[str, Tensor]:
         return self.network.state_dict()

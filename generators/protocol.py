@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -89,6 +89,7 @@ class FitRecord:
         origins: Kinds of cells, e.g. ``("phantom",)``.
         counts: Training cells per class.
         modality: One of `cells.cellset.MODALITIES`.
+        findings: What was wrong with a class at the end of the training, in sentences, by class.
     """
 
     split_digest: str
@@ -96,6 +97,7 @@ class FitRecord:
     origins: tuple[str, ...]
     counts: Mapping[str, int]
     modality: str = MICROSCOPY
+    findings: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cells: CellSet) -> FitRecord:
@@ -163,6 +165,7 @@ def save_model(generator: Generator, kind: str, tensors: Mapping[str, Tensor], f
         **describe(generator, kind),
         "origins": list(record.origins),
         "counts": dict(record.counts),
+        "findings": dict(record.findings),
         "versions": {name: version(name) for name in ("torch", "diffusers", "numpy")},
     }
     save_weights(folder, tensors, config)
@@ -191,6 +194,7 @@ def load_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         tuple(config["origins"]),
         config["counts"],
         config.get("modality", MICROSCOPY),
+        config.get("findings", {}),
     )
     return tensors, config, record
 

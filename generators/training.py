@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from generators.augment import AskedSymmetry
 from generators.descent import Descent
 from generators.protocol import Generator, Monitor, refuse_other
+from generators.watch import Watch
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
 from runtime.config import Settings
 from runtime.devices import pick_device, prepare_processor
@@ -152,6 +153,7 @@ class Trainer:
         optimizers: Optimizers by name.
         step: Does step number `step` and returns its losses.
         descent: What took the optimizers' steps.
+        watch: Looks at the classes at every grid; one of `modules`, where it has a state.
     """
 
     def __init__(
@@ -160,11 +162,13 @@ class Trainer:
         optimizers: Mapping[str, torch.optim.Optimizer],
         step: Callable[[int], dict[str, Tensor]],
         descent: Descent,
+        watch: Watch | None = None,
     ) -> None:
         self.modules = modules
         self.optimizers = optimizers
         self.step = step
         self.descent = descent
+        self.watch = watch
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint needs, by name."""
@@ -233,6 +237,8 @@ def train(
                 speed = settings.batch * (done - start) / (time.monotonic() - begun)
                 run.scalars(done, **means, images_per_second=speed, skipped=trainer.descent.skipped)
             if grid_due(done, settings) and run.writes:
+                if trainer.watch is not None:
+                    trainer.watch.look(done, generator, run)
                 _look(generator, run, done, monitor)
             stopping = trainer.descent.anywhere(termination.requested)
             if stopping or (done % settings.checkpoint_every == 0 and done < settings.steps):
