@@ -33,13 +33,14 @@ from runtime.rundir import RunDir, write_json
 
 DRAWN = 100  # samples per class
 SIZE = 32
+QUICKSTART = ("generator.steps=900", "generator.grid_every=450", "generator.checkpoint_every=450")
 
 
 class VarietySettings(Settings):
     """The quickstart's GAN on its phantoms."""
 
     seed: int = 0
-    generator: GanSettings = GanSettings(steps=900, grid_every=450, checkpoint_every=450, grid_columns=12)
+    generator: GanSettings = GanSettings()
 
 
 def spread(images: Tensor, pairs: int = 2000) -> float:
@@ -93,7 +94,7 @@ def measure(generator: Generator, train: CellSet) -> dict[str, dict[str, float]]
 def main(arguments: argparse.Namespace) -> None:
     """Print a row per class, and their means."""
     out, rest = take(arguments.words, "out")
-    settings = load_config(VarietySettings, None, rest)
+    settings = load_config(VarietySettings, None, [*QUICKSTART, *rest])
     train = divide(load_cells(PhantomData(image_size=SIZE)), SplitSettings()).train
     folder = Path(out or "results/gan_variety")
     rows = measure(trained(settings, train, folder), train)

@@ -187,6 +187,7 @@ def test_a_step_at_every_size(
 ) -> None:
     depth = len(default_channels(size) or ())
     monkeypatch.setitem(WIDTHS, depth, (2,) * depth)
+    monkeypatch.setattr("generators.watch.SAMPLES", 2)
     settings = GanSettings(steps=2, batch=2, latent=4, penalty_every=1, grid_columns=1, twins=1.0)
     cells = make_cells(size=size)
     model = Gan(settings, cells.classes, size).fit(cells, run)
