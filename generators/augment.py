@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from cells.cellset import XRAY
 from runtime.errors import InputError
-from runtime.seeds import Draws
+from runtime.seeds import Draws, seed_of
 
 Symmetry = Literal["dihedral", "flips", "none"]
 AskedSymmetry = Literal["auto", "dihedral", "flips", "none"]
@@ -56,6 +56,27 @@ SYMMETRIES: dict[Symmetry, Callable[[Tensor, Draws], Tensor]] = {
     "flips": flips,
     "none": unchanged,
 }
+
+
+def posed(images: Tensor, seeds: Tensor, symmetry: Symmetry) -> Tensor:
+    """Each image under the element of a group that its own seed draws, uniformly.
+
+    A critic that sees everything flipped and turned at random cannot tell how a made image lies, so
+    that a generator may draw a class in one pose only. What it has learned is the class in all poses.
+
+    Args:
+        images: Shape (b, c, h, h).
+        seeds: int64, shape (b,), on the CPU.
+        symmetry: The group.
+    """
+    if symmetry == "none":
+        return images
+    drawn = torch.tensor([seed_of(int(seed), "pose") for seed in seeds], device=images.device)
+    for bit, axis in enumerate((-1, -2)):
+        images = _where((drawn >> bit) % 2 == 1, images.flip(axis), images)
+    if symmetry == "dihedral":
+        images = _where((drawn >> 2) % 2 == 1, images.transpose(-1, -2), images)
+    return images
 
 
 def symmetry_of(asked: AskedSymmetry, modality: str) -> Symmetry:

@@ -54,6 +54,7 @@ Research: draws {generator.image_size} px images of the classes below to fill ra
         _start(record),
         _measured(record),
         _settings(generator),
+        _findings(record),
         f"## Limits\n\n{LIMITS}",
     ]
     write_text(folder / CARD, "\n\n".join(section for section in sections if section) + "\n")
@@ -181,6 +182,14 @@ Seed {generator.seed}; {versions}.
 ```json
 {json.dumps(settings, indent=2)}
 ```"""
+
+
+def _findings(record: FitRecord) -> str:
+    """What was wrong with a class at the end of the training; nothing where all was well."""
+    rows = "\n".join(
+        f"- {escaped(name)}: {escaped('; '.join(said))}" for name, said in record.findings.items()
+    )
+    return f"## Classes that went wrong\n\nAt the end of the training:\n\n{rows}" if rows else ""
 
 
 def about_set(generator: Generator, source: Path, seed: int) -> About:

@@ -113,6 +113,14 @@ class Descent:
         flag = torch.tensor(float(here), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
 
+    def total(self, mean: Tensor, batch: int) -> float:
+        """Sum over a batch of what `down` reported as the mean over this process's share."""
+        share = self._share(batch)
+        own = mean * (share.stop - share.start)
+        if self.accelerator.num_processes > 1:
+            own = self.accelerator.reduce(own, reduction="sum")
+        return float(own)
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON values."""
         return {"skipped": self.skipped, "in_a_row": self.in_a_row, "micro_batch": self.micro_batch}

@@ -153,6 +153,8 @@ class NetworkGenerator(FittedGenerator):
     def _learn(self, cells: CellSet, run: RunDir, monitor: Monitor | None) -> None:
         trainer = self._trainer(cells)
         choosing = train(trainer, self, describe(self, self.kind), run, monitor)
+        if trainer.class_watch is not None and self.record is not None:
+            self.record = replace(self.record, findings=trainer.class_watch.findings)
         if choosing is None:
             self._note({"choose": "last", "step": self.settings.steps, "figures": {}})
         elif run.writes:

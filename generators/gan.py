@@ -17,19 +17,30 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cells.cellset import CellSet
 from generators.adapting import CRITIC, begin, freeze, held_still, read_critic
-from generators.augment import LEAK_LIMIT, Symmetry, differentiable, symmetry_of
+from generators.adaptive import Transforms
+from generators.augment import LEAK_LIMIT, Symmetry, differentiable, posed, symmetry_of
+from generators.class_watch import ClassWatch
 from generators.descent import Descent
 from generators.fitted import NetworkGenerator
-from generators.networks import Critic, ImageMaker
+from generators.game_losses import (
+    class_spread,
+    critic_loss,
+    diversity_loss,
+    embedding_noise,
+    gradient_penalty,
+    lead,
+    maker_loss,
+    twins_loss,
+)
+from generators.networks import Critic, ImageMaker, default_channels
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
 from generators.training import (
     Ema,
@@ -42,77 +53,79 @@ from generators.training import (
 )
 from runtime.checkpoint import file_digest, save_tensors
 from runtime.errors import InputError
-from runtime.seeds import Draws, seed_of, torch_generator
+from runtime.seeds import Draws, seed_of
 
 KIND: Literal["gan"] = "gan"
+TWINS = 256  # styles whose correlation is taken: they cost little, and a batch has too few
 
 
 class GanSettings(TrainingSettings):
     """Settings of the GAN.
 
     Attributes:
-        channels: Width of both networks at each resolution, from the full one down.
+        channels: Width of both networks at each resolution, from the full one down; null: what suits
+            the image size, from 28 to 256 px.
         layers: Residual blocks per resolution.
         latent: Size of the latent and of the class embedding.
         penalty: Weight γ of both gradient penalties at the start.
         final_penalty: γ at the end; lowered along a cosine (R3GAN lowers it tenfold).
         penalty_every: Steps between penalties, each then counted that many times.
         diversity: Weight of the loss that keeps a class as varied as its training cells; 0: off.
-        transforms: Probability of each non-leaking transform in front of the critic.
+        twins: Weight of NoisyTwins' loss on the styles of one latent under two noises of its class
+            embedding, which keeps a style from being that of its class alone; 0: off, noise and all.
+        twins_noise: Standard deviation of that noise for a class of one cell; less for larger ones.
+        transforms: Probability of each non-leaking transform in front of the critic; `adaptive`
+            starts at 0 and follows how far the critic overfits.
+        transforms_target: Lead of the critic, from 0 to 1, above which the adaptive probability
+            climbs; see `generators.adaptive`.
+        transforms_cap: The adaptive probability climbs no higher.
+        transforms_climb: Images in which it may climb from 0 to 1.
         sampling_batch: Images drawn together.
     """
 
     kind: Literal["gan"] = KIND
     steps: int = Field(default=4000, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
-    channels: tuple[int, ...] = (16, 48, 96)
+    channels: tuple[int, ...] | None = None
     layers: int = Field(default=1, ge=1)
     latent: int = Field(default=64, ge=1)
     penalty: float = Field(default=1.0, gt=0)
     final_penalty: float = Field(default=0.2, gt=0)
     penalty_every: int = Field(default=4, ge=1)
     diversity: float = Field(default=0.4, ge=0)
-    transforms: float = Field(default=0.3, ge=0, lt=LEAK_LIMIT)
+    twins: float = Field(default=0.0, ge=0)
+    twins_noise: float = Field(default=0.5, gt=0)
+    transforms: Annotated[float, Field(ge=0, lt=LEAK_LIMIT)] | Literal["adaptive"] = 0.3
+    transforms_target: float = Field(default=0.77, gt=0, lt=1)
+    transforms_cap: float = Field(default=0.7, gt=0, lt=LEAK_LIMIT)
+    transforms_climb: int = Field(default=20_000, ge=1)
     sampling_batch: int = Field(default=64, ge=1)
 
     @field_validator("channels")
     @classmethod
-    def _deep(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
-        if len(channels) < 2 or min(channels) < 1:
+    def _deep(cls, channels: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if channels is not None and (len(channels) < 2 or min(channels) < 1):
             raise ValueError("channels must be two or more positive widths")
         return channels
 
 
-def maker_loss(real: Tensor, made: Tensor) -> Tensor:
-    """Loss of the network that makes images: R3GAN equation 2, f(t) = -softplus(-t), descended.
+def sized(settings: GanSettings, image_size: int) -> GanSettings:
+    """The settings with the widths that suit an image size, where they name none.
 
-    Args:
-        real: Scores of real images, shape (b,).
-        made: Scores of made images of the same classes, shape (b,).
+    Raises:
+        InputError: If the size does not fit.
     """
-    return functional.softplus(real - made).mean()
-
-
-def critic_loss(real: Tensor, made: Tensor) -> Tensor:
-    """Loss of the critic: the same game from the other side. Shapes (b,)."""
-    return functional.softplus(made - real).mean()
-
-
-def gradient_penalty(critic: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared norm of the score's gradient: R1 on real images, R2 on made ones.
-
-    Args:
-        critic: Maps (images, labels) to scores.
-        images: Shape (b, 3, h, w); treated as constants.
-        labels: int64, shape (b,).
-
-    Source:
-        R3GAN, equations 3 and 4 (γ/2 is applied by the caller).
-    """
-    images = images.detach().requires_grad_(True)
-    scores = critic(images, labels)
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean()
+    if settings.channels is not None:
+        check_size(image_size, KIND, len(settings.channels) - 1)
+        return settings
+    check_size(image_size, KIND)
+    channels = default_channels(image_size)
+    if channels is None:
+        raise InputError(
+            f"image_size {image_size} does not fit generator 'gan': it cannot be halved to 15 px or "
+            "fewer, or is above 256; set data.image_size, e.g. to 32, 64, 128 or 256, or generator.channels."
+        )
+    return settings.model_copy(update={"channels": channels})
 
 
 def penalty_weight(step: int, settings: GanSettings) -> float:
@@ -121,58 +134,15 @@ def penalty_weight(step: int, settings: GanSettings) -> float:
     return settings.final_penalty + left * (settings.penalty - settings.final_penalty)
 
 
-def pooled(images: Tensor) -> Tensor:
-    """A 4×4-averaged copy: form and color of a cell without its noise. Shape (b, 3, h/4, w/4)."""
-    return functional.avg_pool2d(images, 4)
-
-
-def class_spread(images: Tensor, labels: Tensor, pairs: int = 256) -> Tensor:
-    """Distance that three in four pairs of training cells of a class exceed.
-
-    The distance is the mean absolute difference of pooled images.
-
-    Args:
-        images: uint8, shape (n, 3, h, w).
-        labels: int64, shape (n,), every class present.
-        pairs: Random pairs per class.
-
-    Returns:
-        Shape (classes,), in units of [-1, 1] images, above zero.
-    """
-    spread = []
-    for label in range(int(labels.max()) + 1):
-        members = torch.nonzero(labels == label).flatten().cpu()
-        chosen = torch.randint(len(members), (2, pairs), generator=torch_generator("spread", label))
-        one, other = (pooled(images[members[rows]].float() / 127.5 - 1) for rows in chosen)
-        apart = (one - other).abs().mean(dim=(1, 2, 3))
-        spread.append(apart.quantile(0.25))
-    return torch.stack(spread).clamp_min(1e-3)
-
-
-def diversity_loss(one: Tensor, other: Tensor, spread: Tensor) -> Tensor:
-    """How much more alike two made images of a class are than two training cells of it.
-
-    Args:
-        one: Made images, shape (b, 3, h, w).
-        other: Images of the same classes from other latents.
-        spread: Least distance of each pair, shape (b,), from `class_spread`.
-
-    Returns:
-        0 where pairs differ as most training cells do, 1 where they are the same.
-
-    Source:
-        After mode seeking (Mao et al., arXiv:1903.05628), bounded by the training cells' own
-        spread, so that it has no say once that is reached.
-    """
-    distance = (pooled(one) - pooled(other)).abs().mean(dim=(1, 2, 3))
-    return functional.relu(1 - distance / spread).mean()
-
-
 @dataclass
 class Game:
     """Both networks at play: each `play` is a move of the critic and one of the maker.
 
     Every random draw of an image is a function of (seed, step, place in the batch).
+
+    Attributes:
+        spread: Least distance of two images of each class, shape (classes,).
+        blur: Standard deviation of the noise on each class's embedding, shape (classes,).
     """
 
     settings: GanSettings
@@ -182,14 +152,21 @@ class Game:
     maker_adam: torch.optim.Optimizer
     critic_adam: torch.optim.Optimizer
     spread: Tensor
+    blur: Tensor
     symmetry: Symmetry
+    transforms: Transforms
     descent: Descent
 
     def play(self, pixels: Tensor, labels: Tensor, number: int) -> dict[str, Tensor]:
         """Do step `number` on uint8 images (b, 3, h, w) and labels (b,); returns the losses."""
         for group in [*self.maker_adam.param_groups, *self.critic_adam.param_groups]:
             group["lr"] = learning_rate(number, self.settings)
-        return {**self._move_critic(pixels, labels, number), **self._move_maker(pixels, labels, number)}
+        found = self._move_critic(pixels, labels, number)
+        if self.transforms.target is not None:
+            if "lead" in found:
+                self.transforms.note(self.descent.total(found["lead"], len(labels)), len(labels), number)
+            found["transforms"] = self.transforms.probability.float().clone()
+        return {**found, **self._move_maker(pixels, labels, number)}
 
     def _move_critic(self, pixels: Tensor, labels: Tensor, number: int) -> dict[str, Tensor]:
         every = self.settings.penalty_every
@@ -201,8 +178,9 @@ class Game:
             with torch.no_grad():
                 made = self._seen(self._made(own, draws), draws)
             both, twice = torch.cat([real, made]), own.repeat(2)
-            loss = critic_loss(*self.critic(both, twice).float().chunk(2))
-            found = {"critic": loss}
+            scores = self.critic(both, twice).float().chunk(2)
+            loss = critic_loss(*scores)
+            found = {"critic": loss, "lead": lead(*scores)}
             if number % every == 0:
                 # The mean over both halves times γ is γ/2 · R1 + γ/2 · R2.
                 with torch.autocast(both.device.type, enabled=False):
@@ -227,7 +205,12 @@ class Game:
             scores = [self.critic(self._seen(made, draws), own).float() for made in (one, other)]
             loss = maker_loss(reference.repeat(2), torch.cat(scores))
             alike = diversity_loss(one, other, self.spread[own])
-            return loss + self.settings.diversity * alike, {"maker": loss, "alike": alike}
+            found = {"maker": loss, "alike": alike}
+            whole = loss + self.settings.diversity * alike
+            if self.settings.twins:
+                found["twins"] = self._twins(number, labels.device)
+                whole = whole + self.settings.twins * found["twins"]
+            return whole, found
 
         with held_still(self.critic):
             return self.descent.down(self.maker_adam, self.maker, pairs, loss_of)
@@ -235,12 +218,34 @@ class Game:
     def _made(self, labels: Tensor, draws: Draws) -> Tensor:
         """Images of some classes from new latents."""
         latent = draws.normal(self.settings.latent).to(labels.device)
-        made: Tensor = self.maker(latent, labels)
+        noise = self._noise(labels, draws) if self.settings.twins else None
+        made: Tensor = self.maker(latent, labels, noise)
         return made.float()
+
+    def _noise(self, labels: Tensor, draws: Draws) -> Tensor:
+        return draws.normal(self.settings.latent).to(labels.device) * self.blur[labels, None]
+
+    def _twins(self, number: int, device: torch.device) -> Tensor:
+        """The loss of NoisyTwins on latents of its own: the same for every part of a batch."""
+        draws = Draws(self.seed, "twins", number, batch=TWINS)
+        labels = draws.integers(len(self.blur)).to(device)
+        latent = draws.normal(self.settings.latent).to(device)
+        maker = cast(ImageMaker, self.maker)
+        with torch.autocast(device.type, enabled=False):
+            styles = [maker.style(latent, labels, self._noise(labels, draws)) for _ in range(2)]
+            return twins_loss(*styles)
 
     def _seen(self, images: Tensor, draws: Draws) -> Tensor:
         """Images as the critic sees them."""
-        return differentiable(images, draws, self.settings.transforms, self.symmetry)
+        return differentiable(images, draws, self.transforms.now, self.symmetry)
+
+
+def _transforms(settings: GanSettings) -> Transforms:
+    """The probability of the transforms, as the settings ask for it."""
+    if settings.transforms == "adaptive":
+        climb = settings.transforms_climb
+        return Transforms(0.0, settings.transforms_target, settings.transforms_cap, climb)
+    return Transforms(settings.transforms)
 
 
 class Gan(NetworkGenerator):
@@ -262,16 +267,14 @@ class Gan(NetworkGenerator):
     def __init__(
         self, settings: GanSettings, classes: tuple[str, ...], image_size: int, seed: int = 0
     ) -> None:
-        check_size(image_size, KIND, len(settings.channels) - 1)
-        super().__init__(settings, classes, image_size, seed)
+        super().__init__(sized(settings, image_size), classes, image_size, seed)
         self._use(self._networks()[0])
 
     def _networks(self) -> tuple[ImageMaker, Critic]:
         """Both networks; their initial weights depend on the seed only."""
-        shape, settings = (
-            (len(self.classes), self.image_size, self.settings.channels),
-            self.settings,
-        )
+        settings, channels = self.settings, self.settings.channels
+        assert channels is not None, "sized() set them"
+        shape = (len(self.classes), self.image_size, channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, "weights"))
             return ImageMaker(*shape, settings.latent, settings.layers), Critic(*shape, settings.layers)
@@ -315,7 +318,7 @@ class Gan(NetworkGenerator):
         settings = self.settings
         descent = make_descent(settings)
         device = descent.accelerator.device
-        symmetry = symmetry_of(settings.augmentation, cells.modality)
+        symmetry = self._symmetry()
         images, labels = (column.to(device) for column in as_tensor(cells))
         maker, critic = self._networks()
         self._begin_both(maker, critic)
@@ -330,8 +333,22 @@ class Gan(NetworkGenerator):
             torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=betas, fused=True)
             for network in (maker, critic)
         )
-        spread = class_spread(images, labels)
-        game = Game(settings, self.seed, maker, critic, maker_adam, critic_adam, spread, symmetry, descent)
+        watch = ClassWatch(images, labels, self.classes, settings.steps)
+        transforms = _transforms(settings)
+        blur = embedding_noise(torch.bincount(labels), settings.twins_noise)
+        game = Game(
+            settings=settings,
+            seed=self.seed,
+            maker=maker,
+            critic=critic,
+            maker_adam=maker_adam,
+            critic_adam=critic_adam,
+            spread=class_spread(images, labels),
+            blur=blur,
+            symmetry=symmetry,
+            transforms=transforms,
+            descent=descent,
+        )
         host_labels = labels.cpu()
 
         def step(number: int) -> dict[str, Tensor]:
@@ -340,11 +357,25 @@ class Gan(NetworkGenerator):
             )
             losses = game.play(images[index], labels[index], number)
             ema.update(maker, number * settings.batch, settings.batch)
+            if "maker" in losses:
+                watch.note(losses["maker"])
             return losses
 
-        modules = {"maker": maker, "critic": critic, "ema": self.network}
-        adams = {"maker_adam": maker_adam, "critic_adam": critic_adam}
-        return Trainer(modules, adams, step, descent, kept=("ema", "critic"))
+        modules = {"maker": maker, "critic": critic, "ema": self.network, "transforms": transforms}
+        return Trainer(
+            {**modules, "watch": watch},
+            {"maker_adam": maker_adam, "critic_adam": critic_adam},
+            step,
+            descent,
+            kept=("ema", "critic"),
+            class_watch=watch,
+        )
+
+    def _symmetry(self) -> Symmetry:
+        """The group of its training cells; none before a training."""
+        if self.record is None:
+            return "none"
+        return symmetry_of(self.settings.augmentation, self.record.modality)
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: Tensor) -> Tensor:
@@ -354,5 +385,6 @@ class Gan(NetworkGenerator):
         drawn = [torch.zeros((0, 3, self.image_size, self.image_size), dtype=torch.uint8)]
         for part, own in batches(labels, seeds, size):
             latent = noise(own, (self.settings.latent,)).to(device)
-            drawn.append(to_bytes(self.network(latent, part.to(device))))  # (b, 3, h, w)
+            made = self.network(latent, part.to(device))  # (b, 3, h, w)
+            drawn.append(to_bytes(posed(made, own, self._symmetry())))
         return torch.cat(drawn)

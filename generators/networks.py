@@ -16,6 +16,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SLOPE = 0.2
+LAST_EDGE = 15  # pixels left at the lowest resolution, at most
+MAX_SIZE = 256
+WIDTHS = {
+    3: (16, 48, 96),
+    4: (16, 48, 96, 128),
+    5: (16, 32, 64, 128, 192),
+    6: (16, 32, 64, 96, 128, 192),
+}
+
+
+def default_channels(size: int) -> tuple[int, ...] | None:
+    """Widths that suit an image size: halved until 8 pixels or fewer are left.
+
+    Each resolution then costs about as much as the next, and 256 px with 16 images at a time fit a
+    small GPU.
+
+    Args:
+        size: Edge of the image.
+
+    Returns:
+        A width per resolution, from the full one down; None where `size` cannot be halved so far.
+    """
+    halvings, edge = 0, size
+    while edge % 2 == 0 and (edge > 8 or halvings < 2):
+        halvings, edge = halvings + 1, edge // 2
+    return WIDTHS.get(halvings + 1) if edge <= LAST_EDGE and size <= MAX_SIZE else None
 
 
 class Residual(nn.Module):
@@ -69,11 +95,21 @@ class ImageMaker(nn.Module):
             _scaled_init(linear, 1.0)
         _scaled_init(self.finish, 0.5)
 
-    def forward(self, latent: Tensor, labels: Tensor) -> Tensor:
-        """(b, latent) and int64 (b,) to images about [-1, 1], shape (b, 3, size, size)."""
-        both = torch.cat([latent, self.embedding(labels)], dim=1)
-        style = functional.leaky_relu(self.mapping(both), SLOPE)
-        x = self.start(style).unflatten(1, (-1, self.edge, self.edge))
+    def style(self, latent: Tensor, labels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """What an image is made from: latents (b, latent) and classes (b,), shape (b, 2 · latent).
+
+        Args:
+            latent: Standard normal.
+            labels: int64.
+            noise: Added to the class embeddings, shape (b, latent).
+        """
+        embedded = self.embedding(labels) if noise is None else self.embedding(labels) + noise
+        mapped: Tensor = self.mapping(torch.cat([latent, embedded], dim=1))
+        return functional.leaky_relu(mapped, SLOPE)
+
+    def forward(self, latent: Tensor, labels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """As `style`; to images about [-1, 1], shape (b, 3, size, size)."""
+        x = self.start(self.style(latent, labels, noise)).unflatten(1, (-1, self.edge, self.edge))
         for index, stage in enumerate(self.stages):
             if index:
                 # Channels first: the 1×1 convolution is four times cheaper before the resampling.

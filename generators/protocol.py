@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -96,6 +96,7 @@ class FitRecord:
         watch: How the moment to keep was looked for; None where nobody looked.
         chosen: The moment that was kept: its ``step``, and where there was a watch its ``figures``,
             those of the last step and their fingerprint.
+        findings: What was wrong with a class at the end of the training, in sentences, by class.
     """
 
     split_digest: str
@@ -106,6 +107,7 @@ class FitRecord:
     start: Mapping[str, Any] | None = None
     watch: Mapping[str, Any] | None = None
     chosen: Mapping[str, Any] | None = None
+    findings: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cells: CellSet) -> FitRecord:
@@ -191,6 +193,7 @@ def save_model(
         "origins": list(record.origins),
         "counts": dict(record.counts),
         "chosen": record.chosen,
+        "findings": dict(record.findings),
         "versions": {name: version(name) for name in ("torch", "diffusers", "numpy")},
     }
     save_weights(folder, tensors, config, beside)
@@ -229,6 +232,7 @@ def load_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         config.get("start"),
         config.get("watch"),
         config.get("chosen"),
+        config.get("findings", {}),
     )
     return tensors, config, record
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from generators.augment import AskedSymmetry
 from generators.choosing import Choosing, Watch
+from generators.class_watch import ClassWatch
 from generators.descent import Descent
 from generators.protocol import Generator, Monitor, refuse_other
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
@@ -160,6 +161,7 @@ class Trainer:
         step: Does step number `step` and returns its losses.
         descent: What took the optimizers' steps.
         kept: Names of the modules that a finished model consists of.
+        class_watch: Looks at the classes at every grid; one of `modules`, where it has a state.
     """
 
     def __init__(
@@ -169,12 +171,14 @@ class Trainer:
         step: Callable[[int], dict[str, Tensor]],
         descent: Descent,
         kept: tuple[str, ...] = ("ema",),
+        class_watch: ClassWatch | None = None,
     ) -> None:
         self.modules = modules
         self.optimizers = optimizers
         self.step = step
         self.descent = descent
         self.kept = {name: modules[name] for name in kept}
+        self.class_watch = class_watch
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint needs, by name."""
@@ -268,6 +272,8 @@ def train(
                 speed = settings.batch * (done - start) / (time.monotonic() - begun)
                 run.scalars(done, **means, images_per_second=speed, skipped=trainer.descent.skipped)
             if grid_due(done, settings) and run.writes:
+                if trainer.class_watch is not None:
+                    trainer.class_watch.look(done, generator, run)
                 _look(generator, run, done, None if choosing else monitor)
             if choosing and choosing.due(done, settings.steps) and run.writes:
                 choosing.look(done, generator, run)

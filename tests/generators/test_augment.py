@@ -9,6 +9,7 @@ from generators.augment import (
     dihedral,
     flips,
     light,
+    posed,
     symmetry_of,
     translation,
 )
@@ -42,6 +43,16 @@ def test_symmetries_are_drawn_evenly_from_the_whole_group(symmetry, expected: in
     shares = torch.bincount(torch.tensor(kinds), minlength=8) / 4000
     assert (shares > 0).sum() == expected
     assert torch.allclose(shares[shares > 0], torch.tensor(1 / expected), atol=0.03)
+
+
+@pytest.mark.parametrize(("symmetry", "expected"), [("dihedral", 8), ("flips", 4), ("none", 1)])
+def test_poses_are_drawn_evenly_by_the_seed_alone(symmetry, expected: int) -> None:
+    image, seeds = _rand(3, 6, 6), torch.arange(2000)
+    made = posed(image.expand(2000, -1, -1, -1), seeds, symmetry)
+    shares = torch.bincount(torch.tensor(_kinds(made, image)), minlength=8) / 2000
+    assert (shares > 0).sum() == expected
+    assert torch.allclose(shares[shares > 0], torch.tensor(1 / expected), atol=0.03)
+    assert torch.equal(posed(image[None], seeds[7:8], symmetry)[0], made[7])
 
 
 def test_none_changes_nothing() -> None:

@@ -218,11 +218,12 @@ def test_bfloat16_computes_in_it_and_keeps_the_rest_in_float32(
     # The penalty, which differentiates twice, leaves bfloat16; nothing else does.
     assert (torch.float32 in seen) == (kind == "gan")
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
-    assert {value.dtype for value in trainer.tensors().values() if value.is_floating_point()} == {
-        torch.float32
-    }
+    counters = ("transforms/", "watch/")  # beside the networks and their optimizers
+    kept = [value for name, value in trainer.tensors().items() if not name.startswith(counters)]
+    assert {value.dtype for value in kept if value.is_floating_point()} == {torch.float32}
     full = build(settings_of[kind], cells.classes, 8)._trainer(cells).step(0)
-    for name, loss in losses.items():
+    for name in losses.keys() - {"lead"}:  # a mean of signs jumps
+        loss = losses[name]
         torch.testing.assert_close(loss, full[name], rtol=0.1, atol=0.05, msg=name)
 
 
