@@ -251,7 +251,9 @@ def test_shipped_configs_train_in_small(name: str, script: Script, shared: Path,
         "generator.channels=[8,16]",
         "data.image_size=8",
     )
-    assert (code, err) == (0, "")
+    assert code == 0, err
+    # Two steps teach no class, and the watch says so.
+    assert all("its samples" in line for line in err.splitlines()), err
     assert load(tmp_path / "run").classes[0] == "basophil"
 
 
