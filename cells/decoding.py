@@ -1,5 +1,6 @@
 """One image file to RGB pixels: by declared rules, or with an error that names the file."""
 
+import errno
 import io
 import math
 import re
@@ -23,6 +24,7 @@ DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # grays of more than 8 bit
 PILLOW_LIMIT = 89_478_485  # above it Pillow warns on its own
 INT32_MAX = 2**31 - 1
 PHOTOMETRIC = 262  # the TIFF tag
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -66,7 +68,7 @@ DEFAULT = Decoding()
 
 
 class Unreadable(InputError):
-    """A file that cannot become a cell because of what is in it, whatever the machine does.
+    """A file that cannot become a cell: for what is in it, or as the system does not give it.
 
     Attributes:
         reason: Why, without the file's name.
@@ -114,15 +116,23 @@ def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise cannot_read(path, error) from None
+        # Its bytes were there when its digest was taken: not kept in the cache as a damaged file.
+        raise InputError(str(out_of_reach(path, error))) from None
     if not content:
         raise Unreadable(path, "the file is empty (0 bytes)")
     return content
 
 
-def cannot_read(path: Path, error: OSError) -> InputError:
-    """The error for a file that the system does not give."""
-    return InputError(f"{path}: cannot be read ({error.strerror or error}); restore or remove it.")
+def out_of_reach(path: Path, error: OSError) -> Unreadable:
+    """The error for a file that the system does not give: a broken link, no permission, a bad sector.
+
+    Raises:
+        InputError: If that says nothing of the file, as the machine gave out.
+    """
+    reason = f"cannot be read ({error.strerror or error})"
+    if error.errno in EXHAUSTED:
+        raise InputError(f"{path}: {reason}; end other programs, or raise what the system allows.")
+    return Unreadable(path, reason)
 
 
 @contextmanager
