@@ -4,7 +4,7 @@ import errno
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -78,6 +78,18 @@ class Unreadable(InputError):
     def __init__(self, path: Path, reason: str, fix: str = "restore or remove it") -> None:
         super().__init__(f"{path}: {reason}; {fix}.")
         self.reason, self.fix = reason, fix
+
+
+class TooManyUnreadable(InputError):
+    """More of a source is unreadable than its settings allow.
+
+    Attributes:
+        unreadable: All such files, with the reason.
+    """
+
+    def __init__(self, message: str, unreadable: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.unreadable = dict(unreadable)
 
 
 def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
