@@ -80,6 +80,10 @@ class Unreadable(InputError):
         self.reason, self.fix = reason, fix
 
 
+class Misfit(InputError):
+    """An image whose values `Decoding.depth` does not allow: undamaged, so the setting is to be mended."""
+
+
 class TooManyUnreadable(InputError):
     """More of a source is unreadable than its settings allow.
 
@@ -104,7 +108,8 @@ def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
 
     Raises:
         Unreadable: If the file is empty, damaged, no image, too large, or has several pages.
-        InputError: If it is missing, or its values do not fit `decoding.depth`. The file is named.
+        Misfit: If its values do not fit `decoding.depth`.
+        InputError: If it is missing. The file is named, as it is in the others.
     """
     content = _content(path)
     with _naming(path), Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -117,7 +122,7 @@ def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
         pixels = _deep_gray(upright, raw, path, decoding)
         return 255 - pixels if white_is_zero else pixels  # Pillow turns only the 8-bit ones itself
     if ";16" in raw and decoding.depth != "full":
-        raise InputError(
+        raise Misfit(
             f"{path}: has color of 16 bits a channel, which only data.decoding.depth=full reads."
         )
     return np.array(_rgb(upright, decoding))
@@ -239,7 +244,7 @@ def _window(
         fix = "set data.decoding.depth=minmax or =[low, high]"
         if decoding.depth != "full":
             fix = "widen it, or set data.decoding.clip=true"
-        raise InputError(
+        raise Misfit(
             f"{path}: its gray values reach from {lowest:g} to {highest:g}, outside "
             f"data.decoding.depth={decoding.depth} ({low:g} to {high:g}); {fix}."
         )

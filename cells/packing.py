@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cells.decoding import DEFAULT, Decoding, Unreadable, decode, out_of_reach
+from cells.decoding import DEFAULT, Decoding, Misfit, Unreadable, decode, out_of_reach
 from runtime.errors import InputError
 from runtime.progress import progress
 from runtime.rundir import read_json, write_json, writing
@@ -172,27 +172,34 @@ def _decoded(
 ) -> Iterator[NDArray[np.uint8] | Unreadable]:
     """The fitted images in order, decoded on threads: Pillow releases the interpreter meanwhile.
 
-    A chunk at a time, so that neither memory nor the wait after an error grows with the set.
+    A chunk at a time, so that neither memory nor the wait after an error grows with the set. Only
+    after a misfit the others are looked at as well: how many there are says which setting to change.
     """
 
-    def one(i: int) -> NDArray[np.uint8] | Unreadable:
+    def one(i: int) -> NDArray[np.uint8] | Unreadable | Misfit:
         path = paths[i]
         if i in missing:  # not tried again: the key says that it is not there
             return missing[i]
         try:
             image = decode(path, decoding)
-        except Unreadable as error:
+        except (Unreadable, Misfit) as error:
             return error
         try:
             return fit_square(image, size, crop)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
+    misfits: list[Misfit] = []
     with ThreadPoolExecutor(threads) as pool, progress(len(paths), "reading images") as bar:
         for start in range(0, len(paths), CHUNK):
             for image in pool.map(one, range(start, min(start + CHUNK, len(paths)))):
-                yield image
+                if isinstance(image, Misfit):
+                    misfits.append(image)
+                elif not misfits:
+                    yield image
                 bar.update()
+    if misfits:
+        raise InputError(f"{str(misfits[0])[:-1]} ({len(misfits)} of {len(paths)} images are such).")
 
 
 def _write_pack(

@@ -62,11 +62,12 @@ def test_a_class_without_readable_images_is_the_usual_error(tmp_path: Path) -> N
 
 def test_settings_that_do_not_fit_are_no_unreadable_files(tmp_path: Path) -> None:
     root = tree(tmp_path / "t")
-    Image.fromarray(np.full((12, 12), 2, np.float32)).save(root / "a" / "f.tif")
-    with pytest.raises(InputError, match=r"f\.tif.*data\.decoding\.depth"):
+    for name in ("f", "g"):
+        Image.fromarray(np.full((12, 12), 2, np.float32)).save(root / "a" / f"{name}.tif")
+    with pytest.raises(InputError, match=r"f\.tif.*data\.decoding\.depth.*\(2 of 22 images are such\)\.$"):
         read(FolderData(root=root, image_size=8, unreadable=0.5))
     minmax = Decoding(depth="minmax")
-    assert len(read(FolderData(root=root, image_size=8, decoding=minmax)).cells) == 21
+    assert len(read(FolderData(root=root, image_size=8, decoding=minmax)).cells) == 22
 
 
 def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
