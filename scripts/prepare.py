@@ -24,6 +24,7 @@ from cells.duplicates import near_duplicates
 from cells.leaks import SIDES, LeakError
 from cells.masks import MaskSettings, OtsuMasks
 from cells.morphology import as_csv, measure, summary
+from cells.preprocessing import FILE as PREPROCESSING
 from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, credit_of, read
 from cells.split import Split, SplitSettings, divide
@@ -81,10 +82,12 @@ def main(arguments: argparse.Namespace) -> None:
         found = {s: measure(getattr(came, s), settings.masks) for s in SIDES if settings.morphology}
         tables = {side: as_csv(found[side], file_names_of(parts[side])) for side in found}
         about = About(**vars(credit_of(settings.data)), notes=_preprocessing_notes(split))
-        write_tree(parts, run.path, about, settings.parquet, tables)
         write_split(run.path / SPLIT_FILE, split, settings.split)
+        beside = [SPLIT_FILE]
         if split.preprocessing is not None:
             split.preprocessing.save(run.path)
+            beside.append(PREPROCESSING)
+        write_tree(parts, run.path, about, settings.parquet, tables, beside)
         said = {"morphology": summary(found, parts)} if found else {}
         facts = _write_audit(run.path, replace(audited, split=split), settings, said)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")

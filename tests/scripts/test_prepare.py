@@ -445,3 +445,15 @@ def test_the_audit_follows_when_an_unreadable_file_is_removed(
     assert json.loads((out / "audit.json").read_text()) == before | {"unreadable": {}}
     assert "torn.png" not in (out / "audit.html").read_text()
     assert "nothing to do" in prepare(*words)[1]
+
+
+def test_checksums_cover_all_that_stays_as_it_is(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["source=folder", f"root={tree}", f"out={out}", "image_size=16", "preprocess=[{kind: clahe}]"]
+    code, _, err = prepare(*words)
+    assert code == 0, err
+    done = subprocess.run(["sha256sum", "-c", "--strict", "checksums.txt"], cwd=out, capture_output=True)
+    assert done.returncode == 0, done.stdout
+    named = {line.split("  ", 1)[1] for line in (out / "checksums.txt").read_text().splitlines()}
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert files - named == {"audit.html", "audit.json", "config.yaml", ".lock", "checksums.txt"}
