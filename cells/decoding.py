@@ -122,9 +122,7 @@ def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
         pixels = _deep_gray(upright, raw, path, decoding)
         return 255 - pixels if white_is_zero else pixels  # Pillow turns only the 8-bit ones itself
     if ";16" in raw and decoding.depth != "full":
-        raise Misfit(
-            f"{path}: has color of 16 bits a channel, which only data.decoding.depth=full reads."
-        )
+        raise Misfit(f"{path}: has color of 16 bits a channel, which only data.decoding.depth=full reads.")
     return np.array(_rgb(upright, decoding))
 
 

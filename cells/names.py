@@ -22,7 +22,8 @@ def check_class_names(names: Iterable[str], where: str) -> None:
     Raises:
         InputError: A name that is empty, hidden (``.x``), has a slash or backslash, a dollar
             sign, a control character or line separator, or is longer than 255 bytes; or two names that
-            differ only by case or Unicode form (they are one folder on macOS and Windows); the names are given.
+            differ only by case or Unicode form (they are one folder on macOS and Windows);
+            the names are given.
     """
     known: dict[str, str] = {}
     for name in names:
