@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import Field
 
 from cells.cellset import Loaded
+from cells.decoding import TooManyUnreadable
 from cells.download import sha256
 from cells.images import DEFAULT, SUFFIXES, cache_folder, decode
 from cells.manifest import assemble
@@ -88,9 +89,10 @@ def load_boxes(settings: BoxesData, classes: Mapping[str, str] | None = None) ->
 def _check_share(unreadable: Mapping[str, str], cells: int, settings: BoxesData) -> None:
     if len(unreadable) > settings.unreadable * (len(unreadable) + cells):
         name, reason = next(iter(unreadable.items()))
-        raise InputError(
+        raise TooManyUnreadable(
             f"{settings.root / name}: gives no cell ({reason.rstrip('.')}); {len(unreadable)} fields and "
-            f"boxes are such, and data.unreadable={settings.unreadable:g} is the largest share to leave out."
+            f"boxes are such, and data.unreadable={settings.unreadable:g} is the largest share to leave out.",
+            unreadable,
         )
 
 

@@ -1,9 +1,10 @@
 """One image file to RGB pixels: by declared rules, or with an error that names the file."""
 
+import errno
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,7 @@ DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # grays of more than 8 bit
 PILLOW_LIMIT = 89_478_485  # above it Pillow warns on its own
 INT32_MAX = 2**31 - 1
 PHOTOMETRIC = 262  # the TIFF tag
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -66,7 +68,7 @@ DEFAULT = Decoding()
 
 
 class Unreadable(InputError):
-    """A file that cannot become a cell because of what is in it, whatever the machine does.
+    """A file that cannot become a cell: for what is in it, or as the system does not give it.
 
     Attributes:
         reason: Why, without the file's name.
@@ -76,6 +78,22 @@ class Unreadable(InputError):
     def __init__(self, path: Path, reason: str, fix: str = "restore or remove it") -> None:
         super().__init__(f"{path}: {reason}; {fix}.")
         self.reason, self.fix = reason, fix
+
+
+class Misfit(InputError):
+    """An image whose values `Decoding.depth` does not allow: undamaged, so the setting is to be mended."""
+
+
+class TooManyUnreadable(InputError):
+    """More of a source is unreadable than its settings allow.
+
+    Attributes:
+        unreadable: All such files, with the reason.
+    """
+
+    def __init__(self, message: str, unreadable: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.unreadable = dict(unreadable)
 
 
 def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
@@ -90,7 +108,8 @@ def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
 
     Raises:
         Unreadable: If the file is empty, damaged, no image, too large, or has several pages.
-        InputError: If it is missing, or its values do not fit `decoding.depth`. The file is named.
+        Misfit: If its values do not fit `decoding.depth`.
+        InputError: If it is missing. The file is named, as it is in the others.
     """
     content = _content(path)
     with _naming(path), Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -103,9 +122,7 @@ def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
         pixels = _deep_gray(upright, raw, path, decoding)
         return 255 - pixels if white_is_zero else pixels  # Pillow turns only the 8-bit ones itself
     if ";16" in raw and decoding.depth != "full":
-        raise InputError(
-            f"{path}: has color of 16 bits a channel, which only data.decoding.depth=full reads."
-        )
+        raise Misfit(f"{path}: has color of 16 bits a channel, which only data.decoding.depth=full reads.")
     return np.array(_rgb(upright, decoding))
 
 
@@ -114,15 +131,23 @@ def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise cannot_read(path, error) from None
+        # Its bytes were there when its digest was taken: not kept in the cache as a damaged file.
+        raise InputError(str(out_of_reach(path, error))) from None
     if not content:
         raise Unreadable(path, "the file is empty (0 bytes)")
     return content
 
 
-def cannot_read(path: Path, error: OSError) -> InputError:
-    """The error for a file that the system does not give."""
-    return InputError(f"{path}: cannot be read ({error.strerror or error}); restore or remove it.")
+def out_of_reach(path: Path, error: OSError) -> Unreadable:
+    """The error for a file that the system does not give: a broken link, no permission, a bad sector.
+
+    Raises:
+        InputError: If that says nothing of the file, as the machine gave out.
+    """
+    reason = f"cannot be read ({error.strerror or error})"
+    if error.errno in EXHAUSTED:
+        raise InputError(f"{path}: {reason}; end other programs, or raise what the system allows.")
+    return Unreadable(path, reason)
 
 
 @contextmanager
@@ -217,7 +242,7 @@ def _window(
         fix = "set data.decoding.depth=minmax or =[low, high]"
         if decoding.depth != "full":
             fix = "widen it, or set data.decoding.clip=true"
-        raise InputError(
+        raise Misfit(
             f"{path}: its gray values reach from {lowest:g} to {highest:g}, outside "
             f"data.decoding.depth={decoding.depth} ({low:g} to {high:g}); {fix}."
         )

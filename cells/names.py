@@ -20,9 +20,10 @@ def check_class_names(names: Iterable[str], where: str) -> None:
         where: The file, folder or key that they come from, for the message.
 
     Raises:
-        InputError: A name that is empty, hidden (``.x``), has a slash or backslash, a control
-            character or line separator, or is longer than 255 bytes; or two names that differ only by
-            case or Unicode form (they are one folder on macOS and Windows); the names are given.
+        InputError: A name that is empty, hidden (``.x``), has a slash or backslash, a dollar
+            sign, a control character or line separator, or is longer than 255 bytes; or two names that
+            differ only by case or Unicode form (they are one folder on macOS and Windows);
+            the names are given.
     """
     known: dict[str, str] = {}
     for name in names:
@@ -45,6 +46,8 @@ def _fault(name: str) -> str:
         return "begins with a dot, which hides a folder or leads out of it"
     if "/" in name or "\\" in name:
         return "has a slash, which would lead into another folder"
+    if "$" in name:  # Hugging Face's datasets expands it: $HOME would open another folder
+        return "has a dollar sign, which other tools take for a variable"
     if any(unicodedata.category(character) in FORBIDDEN for character in name):
         return "has a control character, a line separator or a byte that is not UTF-8"
     if len(name.encode()) > LONGEST:

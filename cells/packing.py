@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cells.decoding import DEFAULT, Decoding, Unreadable, cannot_read, decode
+from cells.decoding import DEFAULT, Decoding, Misfit, Unreadable, decode, out_of_reach
 from runtime.errors import InputError
 from runtime.progress import progress
 from runtime.rundir import read_json, write_json, writing
@@ -112,21 +112,22 @@ def pack_readable(
     decoding: Decoding = DEFAULT,
     threads: int | None = None,
 ) -> Packed:
-    """Like `pack`, but what cannot be decoded is set aside with its reason.
+    """Like `pack`, but what cannot be got from the disk or decoded is set aside with its reason.
 
     Raises:
-        InputError: If a file cannot be got from the disk, is smaller than `crop`, or has values that
-            `decoding.depth` does not allow: the settings do not fit the images.
+        InputError: If a file is smaller than `crop`, or has values that `decoding.depth` does not
+            allow: the settings do not fit the images. Also if one vanishes while it is read.
     """
     folder = cache if cache is not None else cache_folder()
     threads = threads or os.cpu_count() or 1
-    stored = folder / f"pack-{_pack_key(paths, size, crop, decoding, threads)}.npy"
+    key, missing = _pack_key(paths, size, crop, decoding, threads)
+    stored = folder / f"pack-{key}.npy"
     shape = (len(paths), size, size, 3)
     packed = _read_pack(stored, shape, paths)
     if packed is None:
         try:
             _remove_abandoned(folder)
-            _write_pack(stored, shape, _decoded(paths, size, crop, decoding, threads))
+            _write_pack(stored, shape, _decoded(paths, size, crop, decoding, threads, missing))
         except OSError as error:
             raise InputError(
                 f"{folder}: the cache cannot be written ({error.strerror}); "
@@ -137,45 +138,68 @@ def pack_readable(
     return packed
 
 
-def _pack_key(paths: Sequence[Path], size: int, crop: int | None, decoding: Decoding, threads: int) -> str:
-    def digest(path: Path) -> bytes:
+def _pack_key(
+    paths: Sequence[Path], size: int, crop: int | None, decoding: Decoding, threads: int
+) -> tuple[str, dict[int, Unreadable]]:
+    """The key, and the files that the system does not give; the key says which these are."""
+
+    def digest(path: Path) -> bytes | Unreadable:
         try:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").digest()
         except OSError as error:
-            raise cannot_read(path, error) from None
+            return out_of_reach(path, error)
 
+    missing: dict[int, Unreadable] = {}
     total = hashlib.sha256(f"pack {PACK_FORMAT} {size} {crop} {decoding.model_dump_json()}".encode())
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(paths), CHUNK):
-            for found in pool.map(digest, paths[start : start + CHUNK]):
+            for i, found in enumerate(pool.map(digest, paths[start : start + CHUNK]), start):
+                if isinstance(found, Unreadable):
+                    missing[i] = found
+                    found = hashlib.sha256(f"missing {found.reason}".encode()).digest()
                 total.update(found)
-    return total.hexdigest()[:32]
+    return total.hexdigest()[:32], missing
 
 
 def _decoded(
-    paths: Sequence[Path], size: int, crop: int | None, decoding: Decoding, threads: int
+    paths: Sequence[Path],
+    size: int,
+    crop: int | None,
+    decoding: Decoding,
+    threads: int,
+    missing: Mapping[int, Unreadable],
 ) -> Iterator[NDArray[np.uint8] | Unreadable]:
     """The fitted images in order, decoded on threads: Pillow releases the interpreter meanwhile.
 
-    A chunk at a time, so that neither memory nor the wait after an error grows with the set.
+    A chunk at a time, so that neither memory nor the wait after an error grows with the set. Only
+    after a misfit the others are looked at as well: how many there are says which setting to change.
     """
 
-    def one(path: Path) -> NDArray[np.uint8] | Unreadable:
+    def one(i: int) -> NDArray[np.uint8] | Unreadable | Misfit:
+        path = paths[i]
+        if i in missing:  # not tried again: the key says that it is not there
+            return missing[i]
         try:
             image = decode(path, decoding)
-        except Unreadable as error:
+        except (Unreadable, Misfit) as error:
             return error
         try:
             return fit_square(image, size, crop)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
+    misfits: list[Misfit] = []
     with ThreadPoolExecutor(threads) as pool, progress(len(paths), "reading images") as bar:
         for start in range(0, len(paths), CHUNK):
-            for image in pool.map(one, paths[start : start + CHUNK]):
-                yield image
+            for image in pool.map(one, range(start, min(start + CHUNK, len(paths)))):
+                if isinstance(image, Misfit):
+                    misfits.append(image)
+                elif not misfits:
+                    yield image
                 bar.update()
+    if misfits:
+        raise InputError(f"{str(misfits[0])[:-1]} ({len(misfits)} of {len(paths)} images are such).")
 
 
 def _write_pack(

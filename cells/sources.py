@@ -25,6 +25,7 @@ from cells.collections import (
 )
 from cells.collections import PBC_CLASSES as PBC_CLASSES
 from cells.cross_site import joined
+from cells.decoding import TooManyUnreadable
 from cells.manifest import HfFolderData, ManifestData, load_hf_folder, load_manifest
 from cells.medmnist import SETS, MedmnistData, Size, load_medmnist
 from cells.parquet import ParquetData, load_parquet
@@ -213,6 +214,9 @@ def _read_sites(settings: CrossSiteData) -> Loaded:
 def _read_site(site: OneSource, key: str) -> Loaded:
     try:
         return read(site)
+    except TooManyUnreadable as error:
+        found = {f"{key}/{name}": reason for name, reason in error.unreadable.items()}
+        raise TooManyUnreadable(f"data.{key}: {error}", found) from None
     except InputError as error:
         raise InputError(f"data.{key}: {error}") from None
 

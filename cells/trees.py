@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from cells.cellset import ORIGINS, CellSet, Loaded
+from cells.decoding import TooManyUnreadable
 from cells.images import DEFAULT, Decoding, find_images, is_image, pack_readable
 from cells.medmnist import Modality, Size
 from cells.names import check_class_names
@@ -24,6 +25,7 @@ from runtime.config import Settings
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
 
+NAMED = 3  # unreadable files that an error names
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -233,13 +235,15 @@ def _decoded(
         [item.path for item in found], settings.image_size, settings.crop, decoding=settings.decoding
     )
     faults = packed.unreadable
+    unreadable = {_relative(found[i], settings): error.reason for i, error in faults.items()}
     if len(faults) > settings.unreadable * len(found):
         first = str(next(iter(faults.values()))).rstrip(".")
-        raise InputError(
+        others = "".join(f"; also {name}: {reason}" for name, reason in list(unreadable.items())[1:NAMED])
+        raise TooManyUnreadable(
             f"{first} ({len(faults)} of {len(found)} images cannot be read, and "
-            f"data.unreadable={settings.unreadable:g} is the largest share to leave out)."
+            f"data.unreadable={settings.unreadable:g} is the largest share to leave out{others}).",
+            unreadable,
         )
-    unreadable = {_relative(found[i], settings): error.reason for i, error in faults.items()}
     return packed.pixels, [found[i] for i in packed.kept], unreadable
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,6 +91,7 @@ def write_tree(
     about: About | None = None,
     parquet: bool = False,
     morphology: Mapping[str, str] | None = None,
+    beside: Sequence[str] = (),
 ) -> None:
     """Write each part (train, val, test) as a set of its own below `root`, and describe the whole.
 
@@ -100,6 +101,7 @@ def write_tree(
         about: For the cards.
         parquet: Also write a parquet file in each.
         morphology: The text of ``morphology.csv`` in each folder, if there is to be one.
+        beside: Files in `root`, written before, that belong to the whole and get a checksum as well.
 
     Raises:
         InputError: See `write_set`.
@@ -107,7 +109,7 @@ def write_tree(
     with _whole(root):
         for side, cells in parts.items():
             write_set(cells, root / side, about, parquet, (morphology or {}).get(side))
-        _describe(parts, root, about or About())
+        _describe(parts, root, about or About(), beside)
 
 
 def is_unfinished(root: Path) -> bool:
@@ -168,12 +170,12 @@ def _write_png(image: NDArray[np.uint8], path: Path, *, synthetic: bool) -> None
     Image.fromarray(image).save(path, pnginfo=info)
 
 
-def _describe(parts: Mapping[str, CellSet], root: Path, about: About) -> None:
+def _describe(parts: Mapping[str, CellSet], root: Path, about: About, beside: Sequence[str] = ()) -> None:
     """Card, Croissant and, last, the checksums of all files of the set."""
     write_text(root / CARD, card(parts, about))
     write_json(root / CROISSANT, croissant(parts, about, root))
     folders = [root / side for side in parts]
-    own = [root / name for name in OWN] + [folder / name for folder in folders for name in OWN]
+    own = [root / name for name in (*OWN, *beside)] + [folder / name for folder in folders for name in OWN]
     images = [path for folder in folders for path in folder.glob("*/*.png")]
     files = sorted({path for path in own + images if path.is_file()} - {root / CHECKSUMS})
     write_text(root / CHECKSUMS, "".join(f"{_sha256(path)}  {path.relative_to(root)}\n" for path in files))

@@ -18,10 +18,13 @@ from pydantic import Field
 
 from cells.audit import Audited, audit, page
 from cells.card import About
+from cells.cellset import Loaded
+from cells.decoding import TooManyUnreadable
 from cells.duplicates import near_duplicates
 from cells.leaks import SIDES, LeakError
 from cells.masks import MaskSettings, OtsuMasks
 from cells.morphology import as_csv, measure, summary
+from cells.preprocessing import FILE as PREPROCESSING
 from cells.preprocessing import preprocessed
 from cells.sources import CREDITS, TREE_KINDS, DataSettings, credit_of, read
 from cells.split import Split, SplitSettings, divide
@@ -35,6 +38,7 @@ from runtime.rundir import RunDir, read_json, write_json, write_text
 
 TREE_SIZE = 128
 SPLIT_FILE = "split.json"
+UNREADABLE = "unreadable.json"
 CROSS_SITE = "cross_site"
 
 
@@ -54,7 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
     out, rest = take_required(arguments.words, "out", "data/pbc")
     source, rest = take_required(rest, "source", "pbc")
     settings = load_config(PrepareSettings, None, _words(source, rest))
-    loaded = read(settings.data)
+    loaded = _read(settings, Path(out))
     near = near_duplicates(loaded.cells) if settings.split.near_duplicates else []
     try:  # before the directory is taken: what is wrong with the settings can be mended and run again
         split, refused = divide(loaded.cells, settings.split, near), ""
@@ -64,28 +68,56 @@ def main(arguments: argparse.Namespace) -> None:
     leaks = settings.split.leaks if settings.split.premade == "keep" else "refuse"
     audited = Audited(loaded, near, split, refused, leaks, settings.split.file is not None)
     with RunDir(Path(out), _identity(settings)) as run:
+        (run.path / UNREADABLE).unlink(missing_ok=True)  # of an earlier call; the audit has them now
         if split is None:
             _check_refusal(run.path)
             _write_audit(run.path, audited, settings)
             raise InputError(f"{refused[:-1]}; the audit in {run.path / 'audit.html'} shows them.")
         came, split = split, preprocessed(split, settings.preprocess)
         if _is_done(run.path, split):
-            print(f"{run.path}: already holds this split ({split.digest}); nothing to do.")
+            _refresh_audit(run.path, replace(audited, split=split), settings)
             return
         parts = {side: getattr(split, side) for side in SIDES}
         # Measured as they came: a crop or a mask changes areas.
         found = {s: measure(getattr(came, s), settings.masks) for s in SIDES if settings.morphology}
         tables = {side: as_csv(found[side], file_names_of(parts[side])) for side in found}
         about = About(**vars(credit_of(settings.data)), notes=_preprocessing_notes(split))
-        write_tree(parts, run.path, about, settings.parquet, tables)
         write_split(run.path / SPLIT_FILE, split, settings.split)
+        beside = [SPLIT_FILE]
         if split.preprocessing is not None:
             split.preprocessing.save(run.path)
+            beside.append(PREPROCESSING)
+        write_tree(parts, run.path, about, settings.parquet, tables, beside)
         said = {"morphology": summary(found, parts)} if found else {}
         facts = _write_audit(run.path, replace(audited, split=split), settings, said)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
+
+
+def _read(settings: PrepareSettings, out: Path) -> Loaded:
+    """The source; where too much of it is unreadable, `out` gets a list of all such files."""
+    try:
+        return read(settings.data)
+    except TooManyUnreadable as error:
+        with RunDir(out, _identity(settings)) as run:
+            write_json(run.path / UNREADABLE, error.unreadable)
+        message = f"{str(error)[:-1]}; {out / UNREADABLE} lists all {len(error.unreadable)}."
+        raise InputError(message) from None
+
+
+def _refresh_audit(out: Path, audited: Audited, settings: PrepareSettings) -> None:
+    """Write the audit of a finished set anew if files that are no cells came or went since."""
+    before, loaded = read_json(out / "audit.json"), audited.loaded
+    now = {"unreadable": dict(loaded.unreadable), "ignored": list(loaded.ignored)}
+    assert audited.split is not None, "a finished set has a split"
+    said = f"{out}: already holds this split ({audited.split.digest})"
+    if all(before.get(key) == value for key, value in now.items()):
+        print(f"{said}; nothing to do.")
+        return
+    measured = {"morphology": before["morphology"]} if "morphology" in before else {}
+    _write_audit(out, audited, settings, measured)
+    print(f"{said}; other files are unreadable or ignored now, so the audit was written anew.")
 
 
 def _preprocessing_notes(split: Split) -> str:
@@ -131,9 +163,12 @@ def _say_findings(facts: dict[str, Any]) -> None:
 
 
 def _identity(settings: PrepareSettings) -> dict[str, Any]:
-    """The config without the say on leaks: a refused run may be run again with another one."""
+    """The config without the say on leaks and damage: what they refused may be run with another one."""
     config = to_dict(settings)
     del config["split"]["leaks"]
+    for source in (config["data"], config["data"].get("train"), config["data"].get("test")):
+        if isinstance(source, dict):
+            source.pop("unreadable", None)
     if not settings.morphology:
         del config["morphology"], config["masks"]
     return config

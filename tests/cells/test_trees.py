@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cells import packing
-from cells.decoding import Decoding
+from cells.decoding import Decoding, Unreadable, out_of_reach
 from cells.packing import pack, pack_readable
 from cells.sources import FolderData, SplitFolderData, read
 from runtime.errors import InputError
@@ -61,11 +62,12 @@ def test_a_class_without_readable_images_is_the_usual_error(tmp_path: Path) -> N
 
 def test_settings_that_do_not_fit_are_no_unreadable_files(tmp_path: Path) -> None:
     root = tree(tmp_path / "t")
-    Image.fromarray(np.full((12, 12), 2, np.float32)).save(root / "a" / "f.tif")
-    with pytest.raises(InputError, match=r"f\.tif.*data\.decoding\.depth"):
+    for name in ("f", "g"):
+        Image.fromarray(np.full((12, 12), 2, np.float32)).save(root / "a" / f"{name}.tif")
+    with pytest.raises(InputError, match=r"f\.tif.*data\.decoding\.depth.*\(2 of 22 images are such\)\.$"):
         read(FolderData(root=root, image_size=8, unreadable=0.5))
     minmax = Decoding(depth="minmax")
-    assert len(read(FolderData(root=root, image_size=8, decoding=minmax)).cells) == 21
+    assert len(read(FolderData(root=root, image_size=8, decoding=minmax)).cells) == 22
 
 
 def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
@@ -93,6 +95,26 @@ def test_a_broken_link_is_not_passed_over(tmp_path: Path) -> None:
     (root / "a" / "link.png").symlink_to(tmp_path / "unmounted.png")
     with pytest.raises(InputError, match=r"link\.png: cannot be read"):
         read(FolderData(root=root, image_size=8))
+
+
+def test_a_broken_link_is_set_aside_like_a_damaged_file_until_it_is_mended(tmp_path: Path) -> None:
+    root = tree(tmp_path / "t")
+    (root / "a" / "link.png").symlink_to(tmp_path / "unmounted.png")
+    (root / "b" / "loop.png").symlink_to(root / "b" / "loop.png")
+    settings = FolderData(root=root, image_size=8, unreadable=0.5)
+    for _ in range(2):  # the second reads the cache
+        loaded = read(settings)
+        assert len(loaded.cells) == 20
+        assert loaded.unreadable["a/link.png"] == "cannot be read (No such file or directory)"
+        assert "symbolic links" in loaded.unreadable["b/loop.png"]
+    (tmp_path / "unmounted.png").write_bytes((root / "a" / "0.png").read_bytes())
+    assert list(read(settings).unreadable) == ["b/loop.png"]
+
+
+def test_a_machine_that_gives_out_is_no_damaged_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Too many open files") as error:
+        out_of_reach(tmp_path / "a.png", OSError(errno.EMFILE, "Too many open files"))
+    assert not isinstance(error.value, Unreadable)
 
 
 def test_the_cache_knows_the_decoding_and_the_threads_do_not_matter(tmp_path: Path) -> None:

@@ -411,3 +411,49 @@ def test_stain_normalization_of_what_has_no_stain_is_refused(
     step = "preprocess=[{kind: stain_normalization, method: macenko}]"
     code, _, err = prepare("source=folder", f"root={tree}", f"out={tmp_path / 'out'}", step, "image_size=16")
     assert code == 2 and "does not suit the training cells" in err and "Traceback" not in err
+
+
+def test_too_many_unreadable_files_are_all_listed_and_may_then_be_allowed(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["source=folder", f"root={tree}", f"out={out}", "image_size=16"]
+    for i in range(2):
+        (tree / "a<b" / f"torn{i}.png").write_bytes(b"")
+    code, _, err = prepare(*words)
+    assert code == 2 and "torn0.png" in err and "also a<b/torn1.png" in err and "lists all 2" in err
+    reason = "the file is empty (0 bytes)"
+    listed = json.loads((out / "unreadable.json").read_text())
+    assert listed == {f"a<b/torn{i}.png": reason for i in range(2)}
+    code, _, err = prepare(*words, "unreadable=0.2")  # in the same folder
+    assert code == 0, err
+    assert not (out / "unreadable.json").exists()
+    assert json.loads((out / "audit.json").read_text())["unreadable"] == listed
+
+
+def test_the_audit_follows_when_an_unreadable_file_is_removed(
+    prepare: Prepare, tree: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["source=folder", f"root={tree}", f"out={out}", "image_size=16", "unreadable=0.2"]
+    (tree / "rare" / "torn.png").write_bytes(b"")
+    assert prepare(*words)[0] == 0
+    before = json.loads((out / "audit.json").read_text())
+    (tree / "rare" / "torn.png").unlink()
+    code, said, _ = prepare(*words)
+    assert code == 0 and "audit was written anew" in said
+    assert json.loads((out / "audit.json").read_text()) == before | {"unreadable": {}}
+    assert "torn.png" not in (out / "audit.html").read_text()
+    assert "nothing to do" in prepare(*words)[1]
+
+
+def test_checksums_cover_all_that_stays_as_it_is(prepare: Prepare, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["source=folder", f"root={tree}", f"out={out}", "image_size=16", "preprocess=[{kind: clahe}]"]
+    code, _, err = prepare(*words)
+    assert code == 0, err
+    done = subprocess.run(["sha256sum", "-c", "--strict", "checksums.txt"], cwd=out, capture_output=True)
+    assert done.returncode == 0, done.stdout
+    named = {line.split("  ", 1)[1] for line in (out / "checksums.txt").read_text().splitlines()}
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert files - named == {"audit.html", "audit.json", "config.yaml", ".lock", "checksums.txt"}
