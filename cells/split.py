@@ -16,7 +16,7 @@ from cells.folds import fold_of_cells
 from cells.leaks import SIDES, count_leaking, without_leaks
 from cells.leaks import LeakError as LeakError
 from cells.long_tail import LongTailSettings, long_tailed
-from cells.partition import divided, image_clusters
+from cells.partition import clusters, divided, image_clusters
 from cells.split_file import check_digest, read_split, sides_of
 from runtime.config import Settings
 from runtime.errors import InputError
@@ -162,7 +162,7 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
     else:
         sides = _divided_anew(cells, images, settings)
     if settings.long_tail is not None:
-        _check_classes(cells, sides)
+        _check_classes(cells, images, sides)
         sides = long_tailed(cells, sides, settings.long_tail)
     return _split(cells, images, sides)
 
@@ -272,7 +272,7 @@ def _check_premade(cells: CellSet) -> None:
 
 def _split(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> Split:
     """The cells on their sides, if every class is on each and only real ones are in val and test."""
-    _check_classes(cells, sides)
+    _check_classes(cells, images, sides)
     train, val, test = (_side(cells, sides, side) for side in SIDES)
     require_real(val, "val")
     require_real(test, "test")
@@ -284,14 +284,28 @@ def _split(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> Split:
     return Split(train, val, test, _digest([train, val, test]), dropped, leaking)
 
 
-def _check_classes(cells: CellSet, sides: Sides) -> None:
+def _check_classes(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> None:
     for side in SIDES:
         counts = np.bincount(cells.labels[sides == side], minlength=len(cells.classes))
         if counts.min() == 0:
+            label = int(counts.argmin())
             raise InputError(
-                f"class '{cells.classes[counts.argmin()]}' has no cells in {side}; add some there (a class "
-                "needs at least three images of different groups) or leave the class out."
+                f"class '{cells.classes[label]}' has no cells in {side}; {_remedy(cells, images, label)}"
             )
+
+
+def _remedy(cells: CellSet, images: NDArray[np.int64], label: int) -> str:
+    """What to do about a side without a class."""
+    together = clusters(cells, images, np.arange(len(cells)))
+    count = sum(bool((cells.labels[rows] == label).any()) for rows in together)
+    has = f"it is in {count} of {len(together)} groups or different images"
+    if count < len(SIDES):
+        return f"{has}, and needs {len(SIDES)}, one a side: add some, or leave the class out."
+    again = "split.premade=ignore to divide anew, " if any(cells.splits) else ""
+    return (
+        f"{has}, enough for all sides: try {again}other split.fractions, another split.seed or "
+        "split.folds, or add some there, before you leave the class out."
+    )
 
 
 def _side(cells: CellSet, sides: Sides, side: str) -> CellSet:
