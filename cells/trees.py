@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from cells.cellset import ORIGINS, CellSet, Loaded
 from cells.images import DEFAULT, Decoding, find_images, is_image, pack_readable
@@ -53,6 +53,33 @@ class FolderData(Settings):
     decoding: Decoding = DEFAULT
     unreadable: Annotated[float, Field(ge=0, lt=1)] = 0
     modality: Modality = "auto"
+    # Not settings: how a cross-site split reads the site that it tests on.
+    _tested_only: bool = PrivateAttr(False)
+    _left_out: frozenset[str] = PrivateAttr(frozenset())
+
+    def as_test_site(self, left_out: Iterable[str]) -> Self:
+        """The same source where nothing is learned: one image of a class is enough there.
+
+        Args:
+            left_out: Classes whose images are not read; they stay classes, without cells.
+        """
+        copied = self.model_copy()
+        copied._tested_only, copied._left_out = True, frozenset(left_out)
+        return copied
+
+    @property
+    def at_least(self) -> int:
+        """Images that a class needs."""
+        return 1 if self._tested_only else 2
+
+    @property
+    def tested_only(self) -> bool:
+        """Whether nothing is learned from these images."""
+        return self._tested_only
+
+    def read_of(self, classes: Iterable[str]) -> list[str]:
+        """Those of the classes whose images are read."""
+        return [name for name in classes if name not in self._left_out]
 
     @field_validator("group")
     @classmethod
@@ -86,8 +113,9 @@ class Found:
 def load_folder(settings: FolderData) -> Loaded:
     """Read an unsplit tree."""
     classes = class_folders(settings.root, settings.classes)
-    found = _find(settings.root, classes, "")
-    check = partial(_check_counts, classes=classes, at_least={settings.root: 2})
+    wanted = settings.read_of(classes)
+    found = _find(settings.root, wanted, "")
+    check = partial(_check_counts, classes=wanted, at_least={settings.root: settings.at_least})
     loaded = read_found(found, classes, settings, check)
     return replace(loaded, ignored=tuple(_ignored(settings.root, settings.root, classes)))
 
@@ -106,12 +134,15 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
                 "perhaps val (an unsplit one is read with data.kind=folder)."
             )
     classes = class_folders(sides["train"], settings.classes)
+    wanted = settings.read_of(classes)
     found: list[Found] = []
     for side, folder in sides.items():
         class_folders(folder, settings.classes, known=classes)
-        found += _find(folder, classes, side)
+        found += _find(folder, wanted, side)
     at_least = {folder: 2 if side == "train" else 1 for side, folder in sides.items()}
-    check = partial(_check_counts, classes=classes, at_least=at_least)
+    if settings.tested_only:  # its own split is not used: a side may well lack a class
+        at_least = {}
+    check = partial(_check_counts, classes=wanted, at_least=at_least)
     loaded = read_found(found, classes, settings, check)
     passed = [path for path in sorted(settings.root.iterdir()) if path not in sides.values()]
     inner = [name for folder in sides.values() for name in _ignored(settings.root, folder, classes)]
