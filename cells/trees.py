@@ -112,6 +112,9 @@ class Found:
 
 def load_folder(settings: FolderData) -> Loaded:
     """Read an unsplit tree."""
+    _existing(settings.root)
+    if settings.classes is None:
+        _check_unsplit(settings.root)
     classes = class_folders(settings.root, settings.classes)
     wanted = settings.read_of(classes)
     found = _find(settings.root, wanted, "")
@@ -129,6 +132,7 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
         if present:
             sides[side] = present[0]
         elif side != "val":  # val can be carved from train
+            _explain_refusal(settings.root)
             raise InputError(
                 f"{settings.root / side}: no such folder; a split tree has train, test and "
                 "perhaps val (an unsplit one is read with data.kind=folder)."
@@ -147,6 +151,33 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
     passed = [path for path in sorted(settings.root.iterdir()) if path not in sides.values()]
     inner = [name for folder in sides.values() for name in _ignored(settings.root, folder, classes)]
     return replace(loaded, ignored=(*_named(passed, settings.root), *inner))
+
+
+def _explain_refusal(root: Path) -> None:
+    """Where `prepare` refused a split there is nothing but its audit."""
+    path = root / "audit.json"
+    facts = read_json(path) if path.is_file() else None
+    refused = facts.get("refused") if isinstance(facts, dict) else None
+    if refused:
+        raise InputError(
+            f"{root}: holds only the audit of a split that prepare refused ({str(refused).rstrip('.')}); "
+            "see audit.html there, run prepare again with what it says, and then this."
+        )
+
+
+def _check_unsplit(root: Path) -> None:
+    """A tree with folders for train and test in the place of classes, which hold folders again."""
+    sides = [[root / name for name in names if (root / name).is_dir()] for names in SPLIT_FOLDERS.values()]
+    present = [folder for found in sides for folder in found]
+    if not (sides[0] and len(present) > 1):
+        return
+    holding = [any(is_image(path) for path in folder.iterdir()) for folder in present]
+    if not any(holding):
+        raise InputError(
+            f"{root}: looks like a split tree (it has {' and '.join(path.name for path in present)}, "
+            "without images of their own); read it with data.kind=split_folder (prepare: "
+            "source=split_folder)."
+        )
 
 
 def _existing(root: Path) -> None:
