@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from cells.cellset import CellSet
 from cells.duplicates import NearDuplicate, near_duplicates
 from cells.folds import fold_of_cells
-from cells.leaks import SIDES, count_leaking, without_leaks
+from cells.leaks import LEAKING, SIDES, count_leaking, without_leaks
 from cells.leaks import LeakError as LeakError
 from cells.long_tail import LongTailSettings, long_tailed
 from cells.partition import clusters, divided, image_clusters
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cells.preprocessing import Preprocessing
 
 Sides = NDArray[np.object_]
+
+SHOWN_DROPPED = 3  # names in a notice; split.json has them all
 
 
 class SplitSettings(Settings):
@@ -85,12 +87,16 @@ class SplitSettings(Settings):
 
 
 class Dropped(NamedTuple):
-    """A cell on no side: its name, class and pixel digest, and why: ``leaking`` or ``long_tail``."""
+    """A cell on no side: its name, class and pixel digest, and why: ``leaking`` or ``long_tail``.
+
+    `side` is where the source had it; empty where it did not come split.
+    """
 
     name: str
     label: str
     digest: str
     reason: str
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,21 @@ class Split:
             "Leaks were allowed (split.leaks=allow). Cells of train or val that share an image or a group "
             f"with a cell of val or test: {self.leaking}. All figures look better than they are."
         )
+
+    @property
+    def leaks_dropped(self) -> list[str]:
+        """A sentence for each side that lost cells because a later one has their image or group."""
+        said = []
+        others_of = {"train": "val or test also have", "val": "test also has", "": "others have"}
+        for side, others in others_of.items():
+            names = sorted(cell.name for cell in self.dropped if (cell.reason, cell.side) == (LEAKING, side))
+            if names:
+                some = ", ".join(names[:SHOWN_DROPPED]) + ", …" * (len(names) > SHOWN_DROPPED)
+                cells = f"cell{'s' * (len(names) > 1)}{f' of {side}' * bool(side)}"
+                said.append(
+                    f"Dropped {len(names)} {cells} whose image or group {others} (split.leaks=drop): {some}."
+                )
+        return said
 
 
 def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate] | None = None) -> Split:
@@ -277,7 +298,13 @@ def _split(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> Split:
     require_real(val, "val")
     require_real(test, "test")
     dropped = tuple(
-        Dropped(str(cells.names[row]), cells.classes[cells.labels[row]], cells.digests[row], sides[row])
+        Dropped(
+            str(cells.names[row]),
+            cells.classes[cells.labels[row]],
+            cells.digests[row],
+            sides[row],
+            str(cells.splits[row]),
+        )
         for row in np.flatnonzero(~np.isin(sides.astype(str), SIDES))
     )
     leaking = count_leaking(cells, images, sides)
