@@ -87,7 +87,10 @@ def _check_shared(train: Sequence[str], shared: Sequence[str], drop_unmatched: b
             f"data.classes ({{CLASS: {alone[0]}}}), or set data.drop_unmatched=true to leave it out."
         )
     if len(shared) < 2:
-        raise InputError(f"data: the two sites share {len(shared)} class(es); name more in data.classes.")
+        raise InputError(
+            f"data: the two sites share {len(shared)} class(es), and a split needs two; name more in "
+            "data.classes."
+        )
 
 
 def _part(

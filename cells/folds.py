@@ -34,7 +34,9 @@ def fold_of_cells(cells: CellSet, images: Rows, folds: int, repeat: int, seed: i
     together = clusters(cells, images, np.arange(len(cells)))
     _check_enough(cells, together, folds)
     targets = _even(np.bincount(cells.labels, minlength=len(cells.classes)), folds, seed, repeat)
-    return assign(cells, together, targets, seed_of(seed, "folds", repeat))
+    # Of two folds one is test, and the other must do for train and val.
+    at_least = 2 if folds == 2 else 1
+    return assign(cells, together, targets, seed_of(seed, "folds", repeat), at_least)
 
 
 def _even(counts: NDArray[np.int64], folds: int, seed: int, repeat: int) -> NDArray[np.float64]:

@@ -102,17 +102,20 @@ def assemble(
         if name not in present:
             raise InputError(f"data.classes: {settings.root} has no class '{name}'.{suggest(name, present)}")
     classes = settings.classes or tuple(name for name in order or sorted(present) if name in present)
-    kept = [item for item in found if item.label in classes]
-    check = partial(_check_counts, classes=classes, root=settings.root)
+    wanted = settings.read_of(classes)
+    kept = [item for item in found if item.label in wanted]
+    check = partial(_check_counts, classes=wanted, settings=settings)
     return replace(read_found(kept, classes, settings, check), ignored=tuple(ignored))
 
 
-def _check_counts(found: Sequence[Found], classes: Sequence[str], root: Path) -> None:
-    counts = Counter(item.label for item in found if item.split in ("", "train"))
+def _check_counts(found: Sequence[Found], classes: Sequence[str], settings: FolderData) -> None:
+    every = settings.tested_only
+    counts = Counter(item.label for item in found if every or item.split in ("", "train"))
     for name in classes:
-        if counts[name] < 2:
+        if counts[name] < settings.at_least:
+            what = "image(s)" if every else "image(s) to learn from"
             raise InputError(
-                f"{root}: class '{name}' has {counts[name]} image(s) to learn from; "
+                f"{settings.root}: class '{name}' has {counts[name]} {what}; "
                 "add more or leave it out with data.classes."
             )
 

@@ -1,6 +1,8 @@
 """Public collections and plain layouts on disk, read as one CellSet."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -165,6 +167,15 @@ def read(settings: DataSettings) -> Loaded:
     """
     if isinstance(settings, CrossSiteData):
         return _read_sites(settings)
+    loaded = _read_one(settings)
+    if len(loaded.cells.classes) < 2:
+        raise InputError(
+            f"data: {settings.kind} gives {len(loaded.cells.classes)} class(es); give two or more."
+        )
+    return loaded
+
+
+def _read_one(settings: OneSource) -> Loaded:
     match located(settings):
         case PhantomData() as drawn:
             loaded = Loaded(_load_phantom(drawn))
@@ -186,10 +197,6 @@ def read(settings: DataSettings) -> Loaded:
             loaded = load_collection(collection)
         case FolderData() as tree:
             loaded = load_folder(tree)
-    if len(loaded.cells.classes) < 2:
-        raise InputError(
-            f"data: {settings.kind} gives {len(loaded.cells.classes)} class(es); give two or more."
-        )
     return replace(loaded, cells=_of_modality(loaded.cells, settings))
 
 
@@ -207,18 +214,30 @@ def load(settings: DataSettings) -> CellSet:
 
 
 def _read_sites(settings: CrossSiteData) -> Loaded:
-    train, test = _read_site(settings.train, "train"), _read_site(settings.test, "test")
+    with _named_site("train", settings.train):
+        train = read(settings.train)
+    left_out = [name for name, target in settings.classes.items() if not target]
+    site = settings.test
+    if isinstance(site, FolderData):
+        site = site.as_test_site(left_out)
+    with _named_site("test", site):
+        test = _read_one(site)  # of one class, if need be: nothing is learned there
     return joined(train, test, settings.classes, drop_unmatched=settings.drop_unmatched)
 
 
-def _read_site(site: OneSource, key: str) -> Loaded:
+@contextmanager
+def _named_site(key: str, site: OneSource) -> Iterator[None]:
+    """Errors that name the site, and its keys in full."""
     try:
-        return read(site)
+        yield
     except TooManyUnreadable as error:
         found = {f"{key}/{name}": reason for name, reason in error.unreadable.items()}
         raise TooManyUnreadable(f"data.{key}: {error}", found) from None
     except InputError as error:
-        raise InputError(f"data.{key}: {error}") from None
+        keys = "|".join(type(site).model_fields)
+        message = re.sub(rf"(?<![\w./-])data\.(?=({keys})\b)", f"data.{key}.", str(error))
+        own = message.startswith(f"data.{key}.")
+        raise InputError(message if own else f"data.{key}: {message.removeprefix('data: ')}") from None
 
 
 def _load_phantom(settings: PhantomData) -> CellSet:

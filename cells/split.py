@@ -13,10 +13,10 @@ from pydantic import Field, field_validator, model_validator
 from cells.cellset import CellSet
 from cells.duplicates import NearDuplicate, near_duplicates
 from cells.folds import fold_of_cells
-from cells.leaks import SIDES, count_leaking, without_leaks
+from cells.leaks import LEAKING, SIDES, count_leaking, without_leaks
 from cells.leaks import LeakError as LeakError
 from cells.long_tail import LongTailSettings, long_tailed
-from cells.partition import divided, image_clusters
+from cells.partition import clusters, divided, image_clusters
 from cells.split_file import check_digest, read_split, sides_of
 from runtime.config import Settings
 from runtime.errors import InputError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cells.preprocessing import Preprocessing
 
 Sides = NDArray[np.object_]
+
+SHOWN_DROPPED = 3  # names in a notice; split.json has them all
 
 
 class SplitSettings(Settings):
@@ -85,12 +87,16 @@ class SplitSettings(Settings):
 
 
 class Dropped(NamedTuple):
-    """A cell on no side: its name, class and pixel digest, and why: ``leaking`` or ``long_tail``."""
+    """A cell on no side: its name, class and pixel digest, and why: ``leaking`` or ``long_tail``.
+
+    `side` is where the source had it; empty where it did not come split.
+    """
 
     name: str
     label: str
     digest: str
     reason: str
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,21 @@ class Split:
             f"with a cell of val or test: {self.leaking}. All figures look better than they are."
         )
 
+    @property
+    def leaks_dropped(self) -> list[str]:
+        """A sentence for each side that lost cells because a later one has their image or group."""
+        said = []
+        others_of = {"train": "val or test also have", "val": "test also has", "": "others have"}
+        for side, others in others_of.items():
+            names = sorted(cell.name for cell in self.dropped if (cell.reason, cell.side) == (LEAKING, side))
+            if names:
+                some = ", ".join(names[:SHOWN_DROPPED]) + ", …" * (len(names) > SHOWN_DROPPED)
+                cells = f"cell{'s' * (len(names) > 1)}{f' of {side}' * bool(side)}"
+                said.append(
+                    f"Dropped {len(names)} {cells} whose image or group {others} (split.leaks=drop): {some}."
+                )
+        return said
+
 
 def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate] | None = None) -> Split:
     """Divide cells into train, val and test.
@@ -162,7 +183,7 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
     else:
         sides = _divided_anew(cells, images, settings)
     if settings.long_tail is not None:
-        _check_classes(cells, sides)
+        _check_classes(cells, images, sides)
         sides = long_tailed(cells, sides, settings.long_tail)
     return _split(cells, images, sides)
 
@@ -272,26 +293,46 @@ def _check_premade(cells: CellSet) -> None:
 
 def _split(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> Split:
     """The cells on their sides, if every class is on each and only real ones are in val and test."""
-    _check_classes(cells, sides)
+    _check_classes(cells, images, sides)
     train, val, test = (_side(cells, sides, side) for side in SIDES)
     require_real(val, "val")
     require_real(test, "test")
     dropped = tuple(
-        Dropped(str(cells.names[row]), cells.classes[cells.labels[row]], cells.digests[row], sides[row])
+        Dropped(
+            str(cells.names[row]),
+            cells.classes[cells.labels[row]],
+            cells.digests[row],
+            sides[row],
+            str(cells.splits[row]),
+        )
         for row in np.flatnonzero(~np.isin(sides.astype(str), SIDES))
     )
     leaking = count_leaking(cells, images, sides)
     return Split(train, val, test, _digest([train, val, test]), dropped, leaking)
 
 
-def _check_classes(cells: CellSet, sides: Sides) -> None:
+def _check_classes(cells: CellSet, images: NDArray[np.int64], sides: Sides) -> None:
     for side in SIDES:
         counts = np.bincount(cells.labels[sides == side], minlength=len(cells.classes))
         if counts.min() == 0:
+            label = int(counts.argmin())
             raise InputError(
-                f"class '{cells.classes[counts.argmin()]}' has no cells in {side}; add some there (a class "
-                "needs at least three images of different groups) or leave the class out."
+                f"class '{cells.classes[label]}' has no cells in {side}; {_remedy(cells, images, label)}"
             )
+
+
+def _remedy(cells: CellSet, images: NDArray[np.int64], label: int) -> str:
+    """What to do about a side without a class."""
+    together = clusters(cells, images, np.arange(len(cells)))
+    count = sum(bool((cells.labels[rows] == label).any()) for rows in together)
+    has = f"it is in {count} of {len(together)} groups or different images"
+    if count < len(SIDES):
+        return f"{has}, and needs {len(SIDES)}, one a side: add some, or leave the class out."
+    again = "split.premade=ignore to divide anew, " if any(cells.splits) else ""
+    return (
+        f"{has}, enough for all sides: try {again}other split.fractions, another split.seed or "
+        "split.folds, or add some there, before you leave the class out."
+    )
 
 
 def _side(cells: CellSet, sides: Sides, side: str) -> CellSet:

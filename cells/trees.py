@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from cells.cellset import ORIGINS, CellSet, Loaded
 from cells.decoding import TooManyUnreadable
@@ -55,6 +55,33 @@ class FolderData(Settings):
     decoding: Decoding = DEFAULT
     unreadable: Annotated[float, Field(ge=0, lt=1)] = 0
     modality: Modality = "auto"
+    # Not settings: how a cross-site split reads the site that it tests on.
+    _tested_only: bool = PrivateAttr(False)
+    _left_out: frozenset[str] = PrivateAttr(frozenset())
+
+    def as_test_site(self, left_out: Iterable[str]) -> Self:
+        """The same source where nothing is learned: one image of a class is enough there.
+
+        Args:
+            left_out: Classes whose images are not read; they stay classes, without cells.
+        """
+        copied = self.model_copy()
+        copied._tested_only, copied._left_out = True, frozenset(left_out)
+        return copied
+
+    @property
+    def at_least(self) -> int:
+        """Images that a class needs."""
+        return 1 if self._tested_only else 2
+
+    @property
+    def tested_only(self) -> bool:
+        """Whether nothing is learned from these images."""
+        return self._tested_only
+
+    def read_of(self, classes: Iterable[str]) -> list[str]:
+        """Those of the classes whose images are read."""
+        return [name for name in classes if name not in self._left_out]
 
     @field_validator("group")
     @classmethod
@@ -87,9 +114,13 @@ class Found:
 
 def load_folder(settings: FolderData) -> Loaded:
     """Read an unsplit tree."""
+    _existing(settings.root)
+    if settings.classes is None:
+        _check_unsplit(settings.root)
     classes = class_folders(settings.root, settings.classes)
-    found = _find(settings.root, classes, "")
-    check = partial(_check_counts, classes=classes, at_least={settings.root: 2})
+    wanted = settings.read_of(classes)
+    found = _find(settings.root, wanted, "")
+    check = partial(_check_counts, classes=wanted, at_least={settings.root: settings.at_least})
     loaded = read_found(found, classes, settings, check)
     return replace(loaded, ignored=tuple(_ignored(settings.root, settings.root, classes)))
 
@@ -103,21 +134,52 @@ def load_split_folder(settings: SplitFolderData) -> Loaded:
         if present:
             sides[side] = present[0]
         elif side != "val":  # val can be carved from train
+            _explain_refusal(settings.root)
             raise InputError(
                 f"{settings.root / side}: no such folder; a split tree has train, test and "
                 "perhaps val (an unsplit one is read with data.kind=folder)."
             )
     classes = class_folders(sides["train"], settings.classes)
+    wanted = settings.read_of(classes)
     found: list[Found] = []
     for side, folder in sides.items():
         class_folders(folder, settings.classes, known=classes)
-        found += _find(folder, classes, side)
+        found += _find(folder, wanted, side)
     at_least = {folder: 2 if side == "train" else 1 for side, folder in sides.items()}
-    check = partial(_check_counts, classes=classes, at_least=at_least)
+    if settings.tested_only:  # its own split is not used: a side may well lack a class
+        at_least = {}
+    check = partial(_check_counts, classes=wanted, at_least=at_least)
     loaded = read_found(found, classes, settings, check)
     passed = [path for path in sorted(settings.root.iterdir()) if path not in sides.values()]
     inner = [name for folder in sides.values() for name in _ignored(settings.root, folder, classes)]
     return replace(loaded, ignored=(*_named(passed, settings.root), *inner))
+
+
+def _explain_refusal(root: Path) -> None:
+    """Where `prepare` refused a split there is nothing but its audit."""
+    path = root / "audit.json"
+    facts = read_json(path) if path.is_file() else None
+    refused = facts.get("refused") if isinstance(facts, dict) else None
+    if refused:
+        raise InputError(
+            f"{root}: holds only the audit of a split that prepare refused ({str(refused).rstrip('.')}); "
+            "see audit.html there, run prepare again with what it says, and then this."
+        )
+
+
+def _check_unsplit(root: Path) -> None:
+    """A tree with folders for train and test in the place of classes, which hold folders again."""
+    sides = [[root / name for name in names if (root / name).is_dir()] for names in SPLIT_FOLDERS.values()]
+    present = [folder for found in sides for folder in found]
+    if not (sides[0] and len(present) > 1):
+        return
+    holding = [any(is_image(path) for path in folder.iterdir()) for folder in present]
+    if not any(holding):
+        raise InputError(
+            f"{root}: looks like a split tree (it has {' and '.join(path.name for path in present)}, "
+            "without images of their own); read it with data.kind=split_folder (prepare: "
+            "source=split_folder)."
+        )
 
 
 def _existing(root: Path) -> None:

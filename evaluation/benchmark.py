@@ -93,6 +93,8 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
     say(results["conclusion"]["sentence"])
     if study.split.warning:
         say(study.split.warning)
+    for notice in study.split.leaks_dropped:
+        say(notice)
     say(f"report: {out / 'report.html'}")
     return results
 

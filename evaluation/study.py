@@ -129,7 +129,9 @@ class Study:
     @property
     def notices(self) -> list[str]:
         """What must be said beside any result of these cells."""
-        notes = [note for note in (self.split.warning, *self.settings.notes) if note]
+        notes = [
+            note for note in (self.split.warning, *self.split.leaks_dropped, *self.settings.notes) if note
+        ]
         if self.split.preprocessing is not None:
             notes += self.split.preprocessing.notices
         if (self.split.test.origins == "phantom").any():

@@ -81,6 +81,11 @@ def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> st
     """The first problem in words; the rest as a count."""
     problems = error.errors(include_url=False)
     first = problems[0]
+    if first["type"] == "missing":  # often because it is misspelled: that key says more
+        beside = (
+            p for p in problems if p["type"] == "extra_forbidden" and p["loc"][:-1] == first["loc"][:-1]
+        )
+        first = next(beside, first)
     key = _key(first, values)
     if first["type"] == "extra_forbidden":
         siblings = _known_keys(model, first["loc"][:-1])

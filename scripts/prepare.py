@@ -40,6 +40,15 @@ TREE_SIZE = 128
 SPLIT_FILE = "split.json"
 UNREADABLE = "unreadable.json"
 CROSS_SITE = "cross_site"
+# What is counted, as an error about leaks counts cells.
+FOUND = {
+    "unreadable": "unreadable",
+    "ignored": "ignored",
+    "exact_duplicates": "pairs of exact duplicates",
+    "near_duplicates": "pairs of near duplicates",
+    "label_conflicts": "label conflicts",
+    "across_splits": "pairs or groups of cells on several sides of the split it came with",
+}
 
 
 class PrepareSettings(Settings):
@@ -72,7 +81,8 @@ def main(arguments: argparse.Namespace) -> None:
         if split is None:
             _check_refusal(run.path)
             _write_audit(run.path, audited, settings)
-            raise InputError(f"{refused[:-1]}; the audit in {run.path / 'audit.html'} shows them.")
+            shown = f"the audit in {run.path / 'audit.html'}"
+            raise InputError(f"{refused[:-1]}; {shown} shows them as pairs and groups.")
         came, split = split, preprocessed(split, settings.preprocess)
         if _is_done(run.path, split):
             _refresh_audit(run.path, replace(audited, split=split), settings)
@@ -91,6 +101,8 @@ def main(arguments: argparse.Namespace) -> None:
         said = {"morphology": summary(found, parts)} if found else {}
         facts = _write_audit(run.path, replace(audited, split=split), settings, said)
     print(f"{out}: {facts['kept']} cells of {len(loaded.cells.classes)} classes, split {split.digest}.")
+    for notice in split.leaks_dropped:
+        print(notice)
     _say_findings(facts)
     print(f"Look at {Path(out) / 'audit.html'}; use it with data.kind=split_folder data.root={out}.")
 
@@ -146,8 +158,7 @@ def _write_audit(
 def _say_findings(facts: dict[str, Any]) -> None:
     for notice in facts["preprocessing"]["notices"] if facts["preprocessing"] else ():
         print(f"WARNING: {notice}")
-    keys = ("unreadable", "ignored", "exact_duplicates", "near_duplicates", "label_conflicts")
-    found = [f"{len(facts[key])} {key.replace('_', ' ')}" for key in keys if facts[key]]
+    found = [f"{len(facts[key])} {what}" for key, what in FOUND.items() if facts[key]]
     if found:
         print(f"Found: {', '.join(found)}.")
     if facts["long_tail"]:
@@ -157,8 +168,8 @@ def _say_findings(facts: dict[str, Any]) -> None:
         print(f"Morphology: no nucleus was found in {facts['morphology']['not_found']} cells.")
     if facts["across_splits"] and facts["leaks"] == "allow":
         print(
-            f"WARNING: {len(facts['across_splits'])} images or groups are on several sides of this split, "
-            "as split.leaks=allow wants it; figures measured on it look better than they are."
+            f"WARNING: {len(facts['across_splits'])} pairs or groups of cells are on several sides of this "
+            "split, as split.leaks=allow wants it; figures measured on it look better than they are."
         )
 
 

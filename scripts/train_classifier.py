@@ -68,6 +68,8 @@ def main(arguments: argparse.Namespace) -> None:
     print(", ".join(f"{name} {found[key]:.3f}" for key, name in METRICS.items()) + " on test cells")
     if split.warning:
         print(f"WARNING: {split.warning}")
+    for notice in split.leaks_dropped:
+        print(notice)
     print(f"classifier: {out}")
 
 

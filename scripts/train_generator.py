@@ -74,6 +74,8 @@ def main(arguments: argparse.Namespace) -> None:
     folder = Path(out or Path("results") / paths[0].stem)
     settings = load_config(TrainGeneratorSettings, paths[0], overrides)
     split = preprocessed(divide(load_cells(settings.data), settings.split), settings.preprocess)
+    for notice in split.leaks_dropped:
+        print(notice)
     train = split.train
     generator = build(settings.generator, train.classes, train.image_size, settings.seed)
     with RunDir(folder, to_dict(settings)) as run:

@@ -103,7 +103,7 @@ def test_what_is_on_both_sides_of_a_premade_split_is_told() -> None:
     assert facts["exact_duplicates"][0]["splits"] == ["dropped", "val"]
     assert facts["kept"] == 17
     allowed = page(facts_of(cells, leaks="allow"), cells)
-    assert "Leaks were allowed: 3 images or groups" in allowed
+    assert "Leaks were allowed: 3 pairs or groups" in allowed
 
 
 def test_a_refused_split_has_an_audit() -> None:

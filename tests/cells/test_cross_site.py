@@ -117,6 +117,49 @@ def test_classes_of_the_same_names_need_no_map(tmp_path: Path, here: Path) -> No
     assert cells_of(here, other, classes={}).counts == {"basophil": 15, "neutrophil": 23}
 
 
+def test_one_image_of_a_class_is_enough_to_test_on(here: Path, tmp_path: Path) -> None:
+    there = site(tmp_path / "few", {"basophil": 1, "neutrophil": 3}, 3)
+    assert cells_of(here, there, classes={}).counts == {"basophil": 13, "neutrophil": 23}
+    with pytest.raises(InputError, match=r"^data\.train: .*basophil: has one image"):
+        cells_of(there, here, classes={})
+
+
+def test_a_test_site_of_one_class_is_asked_what_it_shares(here: Path, tmp_path: Path) -> None:
+    there = site(tmp_path / "one", {"basophil": 5}, 3)
+    with pytest.raises(InputError, match="the two sites share 1 class"):
+        cells_of(here, there, classes={}, drop_unmatched=True)
+
+
+def test_a_class_that_is_left_out_is_not_read(here: Path, there: Path) -> None:
+    before = cells_of(here, there)
+    for path in (there / "smudge").iterdir():
+        path.write_bytes(b"no image")
+    after = cells_of(here, there)
+    assert list(after.names) == list(before.names) and after.classes == before.classes
+    for path in (there / "smudge").iterdir():
+        path.unlink()
+    assert list(cells_of(here, there).names) == list(before.names)
+
+
+def test_a_listed_site_may_have_one_image_of_a_class(here: Path, there: Path) -> None:
+    rows = ["file,label,split", "Baso/p0_0.png,basophil,test", "smudge/p0_0.png,smudge,"]
+    rows += [f"segmented/p{i // 2}_{i}.png,neutrophil,test" for i in range(3)]
+    (there / "cells.csv").write_text("\n".join(rows))
+    (there / "smudge" / "p0_0.png").write_bytes(b"no image")
+    listed = {"kind": "manifest", "root": there / "cells.csv", "image_size": 16}
+    cells = cells_of(here, there, test=listed, classes={"smudge": None})
+    assert cells.counts == {"basophil": 13, "neutrophil": 23}
+
+
+def test_the_keys_of_a_site_are_named_in_full(tmp_path: Path, there: Path) -> None:
+    one = site(tmp_path / "one", {"basophil": 5}, 3)
+    with pytest.raises(InputError, match=r"^data\.train: folder gives 1 class"):
+        cells_of(one, there)
+    wrong = {"kind": "folder", "root": there, "image_size": 16, "classes": ["Bas"]}
+    with pytest.raises(InputError, match=r"^data\.test\.classes: .*no class 'Bas'"):
+        cells_of(site(tmp_path / "two", {"basophil": 5, "neutrophil": 5}, 3), there, test=wrong)
+
+
 def test_sizes_must_agree(here: Path, there: Path) -> None:
     small = {"kind": "folder", "root": there, "image_size": 8}
     with pytest.raises(InputError, match=r"train have 16 px and those of test 8; set data\.train"):

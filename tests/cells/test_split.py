@@ -133,6 +133,9 @@ def test_a_group_on_two_sides_is_refused_or_dropped() -> None:
     split = divide(made, SplitSettings(leaks="drop"))
     assert [len(part) for part in parts(split)] == [5, 2, 2]
     assert "patient-0" not in split.train.groups
+    (notice,) = split.leaks_dropped
+    assert notice.startswith("Dropped 1 cell of train whose image or group val or test also have")
+    assert notice.endswith(": 0/0.png.") and not divide(cells([0, 1] * 5), SplitSettings()).leaks_dropped
 
 
 def test_an_image_on_two_sides_is_refused_or_dropped() -> None:

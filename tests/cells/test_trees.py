@@ -167,3 +167,16 @@ def test_killed_while_packing_the_next_start_recovers(tmp_path: Path) -> None:
     assert np.array_equal(packed, pack(paths, 8, cache=tmp_path / "other"))
     assert not list(cache.glob(".pack-*")), "the torn file is gone"
     assert len(list(cache.glob("pack-*.npy"))) == 1
+
+
+def test_a_split_tree_read_as_a_folder_is_told(tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        tree(tmp_path / "t" / side, count=2)
+    with pytest.raises(InputError, match=r"looks like a split tree .*source=split_folder"):
+        read(FolderData(root=tmp_path / "t", image_size=8))
+
+
+def test_what_prepare_refused_is_told(tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_text('{"refused": "x.png: is in train and in test."}')
+    with pytest.raises(InputError, match=r"prepare refused \(x\.png: is in train and in test\); see"):
+        read(SplitFolderData(root=tmp_path, image_size=8))

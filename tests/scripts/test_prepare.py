@@ -269,7 +269,9 @@ def test_a_leak_is_refused_and_the_audit_shows_why(prepare: Prepare, leaking: Pa
 
     code, said, err = prepare(*words, "split.leaks=drop")  # the same directory may be used
     assert code == 0, err
-    assert "15 cells" in said
+    assert "15 cells" in said and "pairs or groups of cells on several sides" in said
+    assert "Dropped 1 cell of train whose image or group val or test also have" in said
+    assert "train/rare/1.png" in said
     assert json.loads((out / "audit.json").read_text())["split_digest"]
     code, _, err = prepare(*words)
     assert code == 2 and "choose another out=" in err
@@ -281,7 +283,7 @@ def test_leaks_are_allowed_loudly(prepare: Prepare, leaking: Path, tmp_path: Pat
     words = ["source=split_folder", f"root={leaking}", f"out={out}", "image_size=24", "split.leaks=allow"]
     code, said, err = prepare(*words)
     assert code == 0, err
-    assert "16 cells" in said and "WARNING: 1 images or groups are on several sides" in said
+    assert "16 cells" in said and "WARNING: 1 pairs or groups of cells are on several sides" in said
     assert "Leaks were allowed" in (out / "audit.html").read_text()
     off = [*words[:2], f"out={tmp_path / 'off'}", words[3], "split.near_duplicates=false"]
     code, said, err = prepare(*off)
@@ -378,7 +380,7 @@ def test_leaks_of_a_split_file_are_told_and_those_of_an_ignored_split_are_not(
     code, _, err = prepare(*words, f"out={tmp_path / 'second'}", f"split.file={file}")
     assert code == 2 and "is in train and in test" in err and "split.leaks=allow accepts" in err
     code, said, err = prepare(*words, f"out={tmp_path / 'second'}", f"split.file={file}", allow)
-    assert code == 0 and "WARNING: 1 images or groups" in said, err
+    assert code == 0 and "WARNING: 1 pairs or groups" in said, err
     code, said, err = prepare(*words, f"out={tmp_path / 'third'}", "split.premade=ignore", allow)
     assert code == 0 and "WARNING" not in said, err
     facts = json.loads((tmp_path / "third" / "audit.json").read_text())
