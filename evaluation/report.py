@@ -123,6 +123,10 @@ class _Pictures:
         self.source, self.folder, self.prefix = source, folder, prefix
 
     def copy(self, name: str) -> Path:
+        if not (self.source / name).is_file():
+            raise InputError(
+                f"{self.source / name}: no such file; a report needs the whole out= of its benchmark."
+            )
         return self.draw(name, (self.source / name).read_bytes())
 
     def draw(self, name: str, content: bytes) -> Path:

@@ -1,6 +1,7 @@
 """The page says what the results say, is self-contained, and escapes what it is given."""
 
 import io
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,13 @@ def test_several_studies_share_a_page(study: Path, tmp_path: Path) -> None:
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no results"):
         read_study(tmp_path)
+
+
+def test_a_study_without_its_pictures_is_refused(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    shutil.copy(study / "results.json", tmp_path / "part")
+    with pytest.raises(InputError, match=r"pictures/.*needs the whole out="):
+        write_report([read_study(tmp_path / "part")], tmp_path / "again")
 
 
 def test_figures_of_different_fingerprints_never_share_a_table() -> None:
