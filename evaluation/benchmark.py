@@ -260,17 +260,7 @@ def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
             shared_generators=study.settings.shared_generators,
             unseen="unseen phantom cells" if phantom else "unseen real cells",
         ),
-        "cells": {
-            "classes": list(split.train.classes),
-            "rare": list(study.rare),
-            "phantom": phantom,
-            "image_size": split.train.image_size,
-            "digest": split.digest,
-            "added": study.shortfall,
-            "train": split.train.counts,
-            "val": split.val.counts,
-            "test": split.test.counts,
-        },
+        "cells": {**described_cells(study), "phantom": phantom},
         "notices": study.notices,
         "fidelity": qualities,
         "chosen": [
@@ -285,6 +275,21 @@ def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
         "strips": save_strips(folder, split, {k: m["cells"] for k, m in made.items()}, study.shortfall),
         "cost": cost(study, found, qualities),
         "machine": machine(),
+    }
+
+
+def described_cells(study: Study) -> dict[str, Any]:
+    """What the cells of a study are, and how many there are of each class."""
+    split = study.split
+    return {
+        "classes": list(split.train.classes),
+        "rare": list(study.rare),
+        "image_size": split.train.image_size,
+        "digest": split.digest,
+        "added": study.shortfall,
+        "train": split.train.counts,
+        "val": split.val.counts,
+        "test": split.test.counts,
     }
 
 
