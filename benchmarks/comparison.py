@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
 from benchmarks.peers import Peer
@@ -34,7 +34,7 @@ RARE = ("basophil", "lymphocyte", "monocyte")
 NOTED_EVERY = 5.0  # seconds between notes of the time spent
 TRIED = 30  # steps behind the estimate of a step's time
 MARGIN = 0.97  # of the time is planned for: a schedule must end within it
-SHOWN = 8  # cells of a class in the picture
+SHOWN = 6  # cells of a class in the picture
 
 
 class ComparisonSettings(Settings):
@@ -292,17 +292,17 @@ def block(rows: dict[str, dict[str, Any]], scope: str) -> str:
 
 
 def picture(sets: dict[str, CellSet], path: Path) -> None:
-    """Grids one below the other, the first cells of each class, none chosen."""
+    """Grids side by side, the first cells of each class, none chosen."""
     grids = []
     for name, cells in sets.items():
         few = at_most(cells, SHOWN)
         images = few.pixels.reshape(len(few.classes), SHOWN, *few.pixels.shape[1:])
-        rows = tuple(f"{name}: {one}" for one in few.classes)
-        grids.append(labelled_grid(images, rows))
-    width = max(grid.width for grid in grids)
-    page = Image.new("RGB", (width, sum(grid.height + 12 for grid in grids)), "white")
-    top = 0
-    for grid in grids:
-        page.paste(grid, (width - grid.width, top))
-        top += grid.height + 12
+        grids.append((name, labelled_grid(images, few.classes if not grids else ("",) * len(few.classes))))
+    head, font = 28, ImageFont.load_default(size=16)
+    page = Image.new("RGB", (sum(grid.width for _, grid in grids), grids[0][1].height + head), "white")
+    left, pen = 0, ImageDraw.Draw(page)
+    for name, grid in grids:
+        page.paste(grid, (left, head))
+        left += grid.width
+        pen.text((left - grid.width / 2 + 8, head / 2), name, fill="black", font=font, anchor="mm")
     page.save(path)

@@ -10,15 +10,20 @@ generators.png in OUT (results/generators); the same command goes on where it wa
 `uv sync --group peers`.
 """
 
+import importlib
 import sys
 from pathlib import Path
 
+# This file has the name of a package, and a script's folder is where Python looks first.
 HERE = Path(__file__).resolve().parent
-# This file has the name of the package that it measures, which Python would take for it.
 sys.path[:] = [str(HERE.parent), *(place for place in sys.path if Path(place).resolve() != HERE)]
 
-from benchmarks.comparison import main  # noqa: E402
-from runtime.command import run_command, words_parser  # noqa: E402
+if __name__ == "generators":  # another script of this folder wants the package, and now finds it
+    del sys.modules[__name__]
+    importlib.import_module(__name__)
 
 if __name__ == "__main__":
+    from benchmarks.comparison import main
+    from runtime.command import run_command, words_parser
+
     run_command(main, words_parser(__doc__, "data.root=DIR [key=value ...]", "what is compared"))
