@@ -293,7 +293,7 @@ def block(rows: dict[str, dict[str, Any]], scope: str) -> str:
 
 def picture(sets: dict[str, CellSet], path: Path) -> None:
     """Grids side by side, the first cells of each class, none chosen."""
-    grids = []
+    grids: list[tuple[str, Image.Image]] = []
     for name, cells in sets.items():
         few = at_most(cells, SHOWN)
         images = few.pixels.reshape(len(few.classes), SHOWN, *few.pixels.shape[1:])
