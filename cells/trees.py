@@ -103,13 +103,14 @@ class SplitFolderData(FolderData):
 
 @dataclass(frozen=True)
 class Found:
-    """One image, and what is known of it: name, group, origin, stack, …"""
+    """One image, and what is known of it: name, group, origin, stack, …, and which row lists it."""
 
     path: Path
     label: str
     split: str
     record: dict[str, Any]
     top: Path | None = None  # the folder of class folders, of a tree
+    where: str = ""  # file and line or row of a table
 
 
 def load_folder(settings: FolderData) -> Loaded:
@@ -297,9 +298,12 @@ def _decoded(
         [item.path for item in found], settings.image_size, settings.crop, decoding=settings.decoding
     )
     faults = packed.unreadable
-    unreadable = {_relative(found[i], settings): error.reason for i, error in faults.items()}
+    unreadable = {
+        _relative(found[i], settings): error.reason + _listed_at(found[i]) for i, error in faults.items()
+    }
     if len(faults) > settings.unreadable * len(found):
-        first = str(next(iter(faults.values()))).rstrip(".")
+        row, error = next(iter(faults.items()))
+        first = str(error).rstrip(".") + _listed_at(found[row])
         others = "".join(f"; also {name}: {reason}" for name, reason in list(unreadable.items())[1:NAMED])
         raise TooManyUnreadable(
             f"{first} ({len(faults)} of {len(found)} images cannot be read, and "
@@ -307,6 +311,10 @@ def _decoded(
             unreadable,
         )
     return packed.pixels, [found[i] for i in packed.kept], unreadable
+
+
+def _listed_at(item: Found) -> str:
+    return f" [{item.where}]" if item.where else ""
 
 
 def _relative(item: Found, settings: FolderData) -> str:
