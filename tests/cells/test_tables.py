@@ -312,6 +312,22 @@ def test_what_gave_no_cell_is_said(tmp_path: Path) -> None:
     assert names == {"bad.xml[0]", "bad.xml[1]", "torn.xml", "alone.xml", "broken.xml", "laughs.xml"}
 
 
+def test_what_the_system_does_not_give_is_set_aside(tmp_path: Path) -> None:
+    root = bccd(tmp_path) / "BCCD"
+    voc(root, "lost", [("WBC", 4, 4, 24, 20)])
+    (root / "JPEGImages" / "lost.png").unlink()
+    (root / "JPEGImages" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    (root / "Annotations" / "link.xml").symlink_to(tmp_path / "nowhere.xml")
+    with pytest.raises(InputError, match=r"link\.xml: gives no cell \(cannot be read.*2 fields and boxes"):
+        read(BccdData(root=tmp_path, image_size=16))
+    loaded = read(BccdData(root=tmp_path, image_size=16, unreadable=0.5))
+    assert len(loaded.cells) == 12
+    reasons = {name.removeprefix("BCCD/Annotations/"): said for name, said in loaded.unreadable.items()}
+    assert reasons.keys() == {"lost.xml", "link.xml"}
+    assert reasons["lost.xml"].startswith("BCCD/JPEGImages/lost.png: cannot be read (No such file")
+    assert reasons["link.xml"].startswith("cannot be read (No such file")
+
+
 def test_fields_are_decoded_as_the_settings_say(tmp_path: Path) -> None:
     root = bccd(tmp_path) / "BCCD"
     for path in (root / "JPEGImages").iterdir():
