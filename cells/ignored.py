@@ -22,14 +22,21 @@ def grouped(names: Sequence[str]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in names:
-        parent = PurePosixPath(name).parent.as_posix()
-        folder = re.sub(r"\d+", "*", parent) if parent != "." else ""
-        groups[folder, _kind(name)].append(name)
+        groups[re.sub(r"\d+", "*", _folder(name)), _kind(name)].append(name)
     rows = [
-        {"folder": folder, "kind": kind, "count": len(found), "first": found[0]}
-        for (folder, kind), found in groups.items()
+        {
+            "folder": _folder(found[0]) if len(set(map(_folder, found))) == 1 else pattern,
+            "kind": kind,
+            "count": len(found),
+            "first": found[0],
+        }
+        for (pattern, kind), found in groups.items()
     ]
     return sorted(rows, key=lambda row: (-row["count"], row["folder"], row["kind"]))
+
+
+def _folder(name: str) -> str:
+    return PurePosixPath(name).parent.as_posix().removeprefix(".")
 
 
 def _kind(name: str) -> str:

@@ -275,6 +275,12 @@ def _is_saved(top: Path) -> bool:
     return (top / CLASSES).is_file() and (top / TABLE).is_file()
 
 
+def _with_images(folder: Path) -> list[str]:
+    """Names of the folders in a class folder that hold images."""
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [path.name for path in inner if any(is_image(image) for image in path.iterdir())][:NAMED]
+
+
 def _check_counts(found: Sequence[Found], classes: Sequence[str], at_least: Mapping[Path, int]) -> None:
     """Every class has the images it needs in each folder of class folders."""
     counts = Counter((item.top, item.label) for item in found)
@@ -283,6 +289,12 @@ def _check_counts(found: Sequence[Found], classes: Sequence[str], at_least: Mapp
     for top, name in itertools.product(at_least, classes):
         count = counts[top, name]
         if count == 0:
+            deeper = _with_images(top / name)
+            if deeper:
+                raise InputError(
+                    f"{top / name}: has no images of its own, but folders of them ({', '.join(deeper)}); if "
+                    "these are the classes, set data.root to the folder above them."
+                )
             raise InputError(f"{top / name}: has no images; add some or remove the class.")
         if count < at_least[top]:
             raise InputError(

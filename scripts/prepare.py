@@ -43,8 +43,8 @@ UNREADABLE = "unreadable.json"
 CROSS_SITE = "cross_site"
 # What is counted, as an error about leaks counts cells.
 FOUND = {
-    "unreadable": "unreadable files",
-    "ignored": "ignored files",
+    "unreadable": "unreadable file(s)",
+    "ignored": "ignored file(s)",
     "exact_duplicates": "pairs of exact duplicates",
     "near_duplicates": "pairs of near duplicates",
     "label_conflicts": "label conflicts",

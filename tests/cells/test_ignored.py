@@ -21,5 +21,10 @@ def test_similar_files_are_one_group_with_a_count() -> None:
     assert in_words(groups) == "180 .jpg in Patient_*/Unsigned slides, 1 folder, 1 hidden; and 3 more groups"
 
 
+def test_the_number_of_a_single_folder_is_shown() -> None:
+    (group,) = grouped(["set-2/x.txt", "set-2/y.txt"])
+    assert group["folder"] == "set-2" and group["count"] == 2
+
+
 def test_nothing_ignored_is_no_group() -> None:
     assert grouped([]) == [] and in_words([]) == ""
