@@ -16,6 +16,7 @@ from PIL import Image
 
 from cells.cellset import CellSet, Loaded
 from cells.duplicates import NearDuplicate
+from cells.ignored import grouped
 from cells.leaks import SIDES
 from cells.long_tail import TRIMMED
 from cells.masks import HsvMasks, OtsuMasks, nucleus_and_cytoplasm
@@ -79,9 +80,9 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         Counts per class and side, the imbalance factor of train (largest class over smallest; None
         where a class has no cell there), training cells before and after a long tail (None without
         one), sizes and color modes of the files, what was unreadable
-        or ignored, pairs of exact and of near duplicates, the pairs whose labels disagree, what is
-        on several sides of a pre-made split, the split's digest (None where it was refused), and what
-        its images went through.
+        or ignored (by name, and in groups), pairs of exact and of near duplicates, the pairs whose labels
+        disagree, what is on several sides of a pre-made split, the split's digest (None where it was
+        refused), and what its images went through.
 
     Raises:
         InputError: If a file of the source cannot be opened any more.
@@ -114,6 +115,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         "long_tail": _long_tail(audited.split),
         "unreadable": dict(audited.loaded.unreadable),
         "ignored": list(audited.loaded.ignored),
+        "ignored_groups": grouped(audited.loaded.ignored),
         "exact_duplicates": exact,
         "near_duplicates": near,
         "label_conflicts": [pair for pair in both if len(set(pair["labels"])) > 1],

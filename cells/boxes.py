@@ -15,8 +15,7 @@ from PIL import Image
 from pydantic import Field
 
 from cells.cellset import Loaded
-from cells.decoding import TooManyUnreadable
-from cells.download import sha256
+from cells.decoding import Misfit, TooManyUnreadable, Unreadable, out_of_reach
 from cells.images import DEFAULT, SUFFIXES, cache_folder, decode
 from cells.manifest import assemble
 from cells.trees import FolderData, Found
@@ -68,22 +67,39 @@ def load_boxes(settings: BoxesData, classes: Mapping[str, str] | None = None) ->
     if not annotations:
         raise InputError(f"{settings.root}: has no XML files of boxes; set data.root to the folder of them.")
     fields = _fields(settings.root, annotations)
-    key = hashlib.sha256(json.dumps(["boxes 2", settings.margin, to_dict(settings.decoding)]).encode())
-    for path in (*annotations, *fields.values()):
-        key.update(f"{path.relative_to(settings.root)} {sha256(path)}".encode())
+    digests = {path: _digest(path) for path in (*annotations, *fields.values())}
+    faults = {path: digest for path, digest in digests.items() if isinstance(digest, Unreadable)}
+    key = hashlib.sha256(json.dumps(["boxes 3", settings.margin, to_dict(settings.decoding)]).encode())
+    for path, digest in digests.items():
+        key.update(f"{path.relative_to(settings.root)} {digest}".encode())
     folder = cache_folder() / "boxes" / key.hexdigest()[:32]
-    make_whole(folder, lambda aside: _crop_all(annotations, fields, aside, settings))
+    make_whole(folder, lambda aside: _crop_all(annotations, fields, faults, aside, settings))
     table = read_json(folder / "table.json")
     sides = _sides(settings.root)
     named = classes or {}
     found = [
-        Found(folder / file, named.get(label, label), sides.get(str(record["group"]), ""), record)
+        Found(
+            folder / file,
+            named.get(label, label),
+            sides.get(str(record["group"]), ""),
+            record,
+            where=str(settings.root / record["name"]),
+        )
         for file, label, record in table["rows"]
     ]
     _check_share(table["unreadable"], len(found), settings)
     crops = settings.model_copy(update={"root": folder, "decoding": DEFAULT})  # they are 8-bit RGB now
     loaded = assemble(found, crops, order=list(named.values()))
     return replace(loaded, unreadable={**loaded.unreadable, **table["unreadable"]})
+
+
+def _digest(path: Path) -> str | Unreadable:
+    """SHA-256 of a file, hex; or why the system does not give it: a broken link, no permission."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return out_of_reach(path, error)
 
 
 def _check_share(unreadable: Mapping[str, str], cells: int, settings: BoxesData) -> None:
@@ -162,7 +178,11 @@ def _fields(root: Path, annotations: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _crop_all(
-    annotations: Sequence[Path], fields: Mapping[Path, Path], into: Path, settings: BoxesData
+    annotations: Sequence[Path],
+    fields: Mapping[Path, Path],
+    faults: Mapping[Path, Unreadable],
+    into: Path,
+    settings: BoxesData,
 ) -> Path:
     """Each cell to a numbered PNG, and the table of what is known of them, last."""
     rows: list[tuple[str, str, dict[str, Any]]] = []
@@ -172,15 +192,13 @@ def _crop_all(
             bar.update()
             name = path.relative_to(settings.root).as_posix()
             try:
-                boxes = read_boxes(path)
-                if path not in fields:
-                    raise InputError(f"{path}: there is no image of its name; add {path.stem}.jpg.")
-                image = decode(fields[path], settings.decoding) if boxes else None
+                boxes, image = _field(path, fields.get(path), faults, settings)
+            except Misfit:  # as of any source: the setting is to be mended, not the file
+                raise
             except InputError as error:
-                unreadable[name] = str(error)
+                unreadable[name] = str(error).replace(f"{settings.root}/", "").removeprefix(f"{name}: ")
                 continue
             for number, box in enumerate(boxes):
-                assert image is not None
                 field = fields[path].relative_to(settings.root).as_posix()
                 crop = square_crop(image, box.edges, settings.margin)
                 if crop is None:
@@ -192,6 +210,24 @@ def _crop_all(
                 rows.append((target, box.label, record))
     write_json(into / "table.json", {"rows": rows, "unreadable": unreadable})
     return into
+
+
+def _field(
+    path: Path, field: Path | None, faults: Mapping[Path, Unreadable], settings: BoxesData
+) -> tuple[list[Box], NDArray[np.uint8]]:
+    """The boxes of an annotation, and the image that they are in: uint8, shape (h, w, 3).
+
+    Raises:
+        InputError: If either is missing or cannot be read.
+    """
+    if path in faults:
+        raise faults[path]
+    boxes = read_boxes(path)
+    if field is None:
+        raise InputError(f"{path}: there is no image of its name; add {path.stem}.jpg.")
+    if field in faults:
+        raise faults[field]
+    return boxes, decode(field, settings.decoding)
 
 
 def _sides(root: Path) -> dict[str, str]:

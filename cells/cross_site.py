@@ -87,9 +87,11 @@ def _check_shared(train: Sequence[str], shared: Sequence[str], drop_unmatched: b
             f"data.classes ({{CLASS: {alone[0]}}}), or set data.drop_unmatched=true to leave it out."
         )
     if len(shared) < 2:
+        only = f"'{shared[0]}'" if shared else "one class"
         raise InputError(
-            f"data: the two sites share {len(shared)} class(es), and a split needs two; name more in "
-            "data.classes."
+            f"data: the two sites share {len(shared)} class(es), and testing needs two: where all cells are "
+            f"of {only}, who always says so is always right. Name more classes of data.test in "
+            "data.classes, or take a test site that has cells of a second class."
         )
 
 

@@ -112,7 +112,7 @@ def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
         InputError: If it is missing. The file is named, as it is in the others.
     """
     content = _content(path)
-    with _naming(path), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with _naming(path, decoding), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         _check_size(image, path, decoding)
         _turn_to_page(image, path, decoding)
         _check_size(image, path, decoding)  # pages differ in size
@@ -151,7 +151,7 @@ def out_of_reach(path: Path, error: OSError) -> Unreadable:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(path: Path, decoding: Decoding) -> Iterator[None]:
     """Name the file in whatever Pillow raises: its plugins know many exceptions for a damaged one."""
     try:
         yield
@@ -159,8 +159,9 @@ def _naming(path: Path) -> Iterator[None]:
         raise
     except MemoryError:
         raise InputError(f"{path}: needs more memory to be decoded than there is; cut it up.") from None
-    except Image.DecompressionBombError:
-        raise Unreadable(path, "has more pixels than data.decoding.max_pixels can allow") from None
+    except Image.DecompressionBombError as error:  # it tells the number of pixels before any size is known
+        told = re.search(r"\d+", str(error))
+        raise _too_large(path, int(told[0]) if told else 2 * PILLOW_LIMIT, "", decoding) from None
     except Exception as error:
         # Pillow's messages may name the buffer that it read from.
         words = " ".join(re.sub(r"<_io\.BytesIO[^>]*>", "", str(error)).split()).strip("'\" ")
@@ -170,13 +171,17 @@ def _naming(path: Path) -> Iterator[None]:
 def _check_size(image: Image.Image, path: Path, decoding: Decoding) -> None:
     pixels = image.width * image.height
     if pixels > decoding.max_pixels:
-        raise Unreadable(
-            path,
-            f"has {image.width}×{image.height} px, more than data.decoding.max_pixels={decoding.max_pixels}",
-            "cut it up, or raise that",
-        )
+        raise _too_large(path, pixels, f"{image.width}×{image.height} px, ", decoding)
     if pixels < 1:
         raise Unreadable(path, "has no pixels")
+
+
+def _too_large(path: Path, pixels: int, size: str, decoding: Decoding) -> Unreadable:
+    limit = f"data.decoding.max_pixels={decoding.max_pixels:_}"
+    fix = f"cut it up: data.decoding.max_pixels can be no more than {PILLOW_LIMIT:_}"
+    if pixels <= PILLOW_LIMIT:
+        fix = f"cut it up, or set data.decoding.max_pixels={pixels} (at most {PILLOW_LIMIT:_})"
+    return Unreadable(path, f"has {size}{pixels:_} pixels, more than {limit}", fix)
 
 
 def _turn_to_page(image: Image.Image, path: Path, decoding: Decoding) -> None:

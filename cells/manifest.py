@@ -1,6 +1,7 @@
 """Images listed in a table: a CSV or JSONL manifest, or Hugging Face's image folder."""
 
 import csv
+import io
 import json
 import os
 from collections import Counter
@@ -11,11 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cells.cellset import MODALITY, ORIGINS, UNPROCESSED, Loaded
+from cells.names import check_class_names
 from cells.trees import SPLIT_FOLDERS, FolderData, Found, read_found
 from runtime.errors import InputError, suggest
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
 COLUMNS = ("group", "stack", "index", "origin", MODALITY, UNPROCESSED)
+# What parts columns: in words, and what to do where the file's ending says another one.
+DELIMITERS = {
+    ";": ("semicolons", "save it with commas"),
+    "\t": ("tabs", "save it with commas, or rename it to .tsv"),
+    ",": ("commas", "save it with tabs, or rename it to .csv"),
+    "|": ("bars", "save it with commas"),
+}
 SIDE_OF = {word: side for side, words in SPLIT_FOLDERS.items() for word in words}
 
 Row = Mapping[str, Any]
@@ -54,12 +63,14 @@ def load_manifest(settings: ManifestData) -> Loaded:
 
     Raises:
         InputError: A missing or malformed file, a missing column, a row without file or label, a
-            file outside of `root` or listed twice, an unknown split; with the row.
+            file outside of `root` or listed twice, an unknown split; with the line.
     """
     path = settings.manifest or _only_table(settings.root)
     rows = list(_rows(path, ("file", "label")))
+    if not rows:
+        raise InputError(f"{path}: lists no images, it has a header only; add one row an image.")
     found = [_found(row, number, "file", "label", settings.root, path) for number, row in rows]
-    _check_listed_once(found, path)
+    _check_listed_once(found)
     return assemble(found, settings)
 
 
@@ -77,7 +88,7 @@ def load_hf_folder(settings: HfFolderData) -> Loaded:
             item = _found(row, number, "file_name", settings.label, path.parent, path)
             relative = item.path.relative_to(settings.root).parts
             found.append(replace(item, split=item.split or side or SIDE_OF.get(relative[0], "")))
-    _check_listed_once(found, settings.root)
+    _check_listed_once(found)
     return assemble(without_lone_side(found), settings)
 
 
@@ -93,7 +104,8 @@ def assemble(
         ignored: Files that were passed over.
 
     Raises:
-        InputError: If there is no image, an asked class has none, or a class has only one.
+        InputError: If there is no image, an asked class has none, a class has only one, or its name
+            cannot be that of a folder.
     """
     present = {item.label for item in found}
     if not present:
@@ -104,6 +116,10 @@ def assemble(
     classes = settings.classes or tuple(name for name in order or sorted(present) if name in present)
     wanted = settings.read_of(classes)
     kept = [item for item in found if item.label in wanted]
+    places: dict[str, str] = {}
+    for item in kept:
+        places.setdefault(item.label, item.where or str(item.path.parent))
+    check_class_names(places, places)
     check = partial(_check_counts, classes=wanted, settings=settings)
     return replace(read_found(kept, classes, settings, check), ignored=tuple(ignored))
 
@@ -175,42 +191,75 @@ def _metadata_files(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    """The rows of a table with the line each starts on, the columns present in all."""
+    """The rows of a table, each with its line (the last of several), the columns present in all."""
+    lines = io.StringIO(_text(path), newline="")
+    yield from (_json_rows if path.suffix.lower() == ".jsonl" else _csv_rows)(lines, path, columns)
+
+
+def _text(path: Path) -> str:
+    """What a table says, without a byte order mark."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in _json_rows(file, path) if path.suffix == ".jsonl" else _csv_rows(file, path):
-                for name in columns:
-                    if name not in row:
-                        raise InputError(
-                            f"{path}: row {number} has no '{name}'.{suggest(name, map(str, row))}"
-                        )
-                yield number, row
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); set data.root to a manifest.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not readable as UTF-8 text in columns ({error}); save it anew.") from None
+    if not content.strip():
+        raise InputError(f"{path}: is empty; give it a header and one row an image.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}: line {line} is not UTF-8 text ({error.reason}); save it as UTF-8."
+        ) from None
 
 
-def _csv_rows(file: Iterator[str], path: Path) -> Iterator[tuple[int, Row]]:
-    reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-    for row in reader:
-        yield reader.line_num, row
+def _csv_rows(lines: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    try:
+        header = list(reader.fieldnames or ())
+        for name in columns:
+            if name not in header:
+                hint = _other_delimiter(header, delimiter) or f".{suggest(name, header)}"
+                raise InputError(f"{path}: has no column '{name}'{hint}")
+        for row in reader:
+            # DictReader's key for what is beyond the header; a comma in a file name would shift the label
+            if any(row.pop(None, ())):
+                raise InputError(
+                    f"{path}: line {reader.line_num} has more cells than the header; put a cell that holds "
+                    "the delimiter between double quotes."
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        line = reader.line_num + 1  # where the row begins; a quote left open goes on to the end
+        raise InputError(f"{path}: line {line} is not readable in columns ({error}); save it anew.") from None
 
 
-def _json_rows(file: Iterator[str], path: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(file, start=1):
+def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
+    """What to do about a header that is one column because its columns are parted by something else."""
+    for other, (words, fix) in DELIMITERS.items():
+        if other != delimiter and len(header) == 1 and other in header[0]:
+            return f": its header is one column, {header[0]!r}, parted by {words}; {fix}."
+    return ""
+
+
+def _json_rows(lines: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 row = json.loads(line)
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise InputError(f"{path}: row {number} is not a JSON object; mend or remove it.")
+                raise InputError(f"{path}: line {number} is not a JSON object; mend or remove it.")
+            for name in columns:
+                if name not in row:
+                    raise InputError(f"{path}: line {number} has no '{name}'.{suggest(name, map(str, row))}")
             yield number, row
 
 
 def _found(row: Row, number: int, file: str, label: str, folder: Path, table: Path) -> Found:
-    where = f"{table}: row {number}"
+    where = f"{table}: line {number}"
     for name in (file, label):
         if not isinstance(row[name], str | int) or not str(row[name]).strip():
             raise InputError(f"{where} has no usable '{name}' ({row[name]!r}); fill it in.")
@@ -220,12 +269,14 @@ def _found(row: Row, number: int, file: str, label: str, folder: Path, table: Pa
     record = record_of(row, where)
     if record.get("origin") == "synthetic":
         record = {str(key): value for key, value in row.items() if key not in (file, label)}
-    return Found(path, str(row[label]).strip(), side_of(row.get("split"), where), record)
+    return Found(path, str(row[label]).strip(), side_of(row.get("split"), where), record, where=where)
 
 
-def _check_listed_once(found: Sequence[Found], table: Path) -> None:
-    seen: set[Path] = set()
+def _check_listed_once(found: Sequence[Found]) -> None:
+    seen: dict[Path, str] = {}
     for item in found:
         if item.path in seen:
-            raise InputError(f"{table}: lists {item.path} twice; keep one row a file.")
-        seen.add(item.path)
+            raise InputError(
+                f"{item.where} lists {item.path} again, after {seen[item.path]}; keep one row a file."
+            )
+        seen[item.path] = item.where

@@ -1,7 +1,7 @@
 """Which names a class may have: each is a folder in every set that is written."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from runtime.errors import InputError
 
@@ -10,14 +10,14 @@ LONGEST = 255  # bytes; what the common file systems allow
 FORBIDDEN = ("Cc", "Zl", "Zp", "Cs")
 
 
-def check_class_names(names: Iterable[str], where: str) -> None:
+def check_class_names(names: Iterable[str], where: str | Mapping[str, str]) -> None:
     """Refuse what cannot be a folder of its own on every common file system.
 
     Quotes, markup and any script are legal: who renders a name escapes it.
 
     Args:
         names: Class names.
-        where: The file, folder or key that they come from, for the message.
+        where: The file, folder or key that they come from, for the message; or that of each name.
 
     Raises:
         InputError: A name that is empty, hidden (``.x``), has a slash or backslash, a dollar
@@ -27,13 +27,14 @@ def check_class_names(names: Iterable[str], where: str) -> None:
     """
     known: dict[str, str] = {}
     for name in names:
+        place = where if isinstance(where, str) else where[name]
         reason = _fault(name)
         if reason:
-            raise InputError(f"{where}: class name {name!a} {reason}; rename the class.")
+            raise InputError(f"{place}: class name {name!a} {reason}; rename the class.")
         twin = known.setdefault(_folded(name), name)
         if twin != name:
             raise InputError(
-                f"{where}: classes {_shown(twin, name)} and {_shown(name, twin)} differ only by case or "
+                f"{place}: classes {_shown(twin, name)} and {_shown(name, twin)} differ only by case or "
                 "Unicode form; rename one, or merge them."
             )
 

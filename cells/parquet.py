@@ -54,7 +54,7 @@ def load_parquet(settings: ParquetData) -> Loaded:
     folder = cache_folder() / "parquet" / digest.hexdigest()[:32]
     make_whole(folder, lambda aside: _extract(files, aside, settings))
     table = read_json(folder / "table.json")
-    found = [Found(folder / row[0], row[1], row[2], row[3]) for row in table["rows"]]
+    found = [Found(folder / row[0], row[1], row[2], row[3], where=row[3]["name"]) for row in table["rows"]]
     here = settings.model_copy(update={"root": folder})
     return assemble(without_lone_side(found), here, order=table["classes"])
 

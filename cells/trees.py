@@ -103,13 +103,14 @@ class SplitFolderData(FolderData):
 
 @dataclass(frozen=True)
 class Found:
-    """One image, and what is known of it: name, group, origin, stack, …"""
+    """One image, and what is known of it: name, group, origin, stack, …, and which row lists it."""
 
     path: Path
     label: str
     split: str
     record: dict[str, Any]
     top: Path | None = None  # the folder of class folders, of a tree
+    where: str = ""  # file and line or row of a table
 
 
 def load_folder(settings: FolderData) -> Loaded:
@@ -274,6 +275,12 @@ def _is_saved(top: Path) -> bool:
     return (top / CLASSES).is_file() and (top / TABLE).is_file()
 
 
+def _with_images(folder: Path) -> list[str]:
+    """Names of the folders in a class folder that hold images."""
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [path.name for path in inner if any(is_image(image) for image in path.iterdir())][:NAMED]
+
+
 def _check_counts(found: Sequence[Found], classes: Sequence[str], at_least: Mapping[Path, int]) -> None:
     """Every class has the images it needs in each folder of class folders."""
     counts = Counter((item.top, item.label) for item in found)
@@ -282,6 +289,12 @@ def _check_counts(found: Sequence[Found], classes: Sequence[str], at_least: Mapp
     for top, name in itertools.product(at_least, classes):
         count = counts[top, name]
         if count == 0:
+            deeper = _with_images(top / name)
+            if deeper:
+                raise InputError(
+                    f"{top / name}: has no images of its own, but folders of them ({', '.join(deeper)}); if "
+                    "these are the classes, set data.root to the folder above them."
+                )
             raise InputError(f"{top / name}: has no images; add some or remove the class.")
         if count < at_least[top]:
             raise InputError(
@@ -297,9 +310,12 @@ def _decoded(
         [item.path for item in found], settings.image_size, settings.crop, decoding=settings.decoding
     )
     faults = packed.unreadable
-    unreadable = {_relative(found[i], settings): error.reason for i, error in faults.items()}
+    unreadable = {
+        _relative(found[i], settings): error.reason + _listed_at(found[i]) for i, error in faults.items()
+    }
     if len(faults) > settings.unreadable * len(found):
-        first = str(next(iter(faults.values()))).rstrip(".")
+        row, error = next(iter(faults.items()))
+        first = str(error).rstrip(".") + _listed_at(found[row])
         others = "".join(f"; also {name}: {reason}" for name, reason in list(unreadable.items())[1:NAMED])
         raise TooManyUnreadable(
             f"{first} ({len(faults)} of {len(found)} images cannot be read, and "
@@ -307,6 +323,10 @@ def _decoded(
             unreadable,
         )
     return packed.pixels, [found[i] for i in packed.kept], unreadable
+
+
+def _listed_at(item: Found) -> str:
+    return f" [{item.where}]" if item.where else ""
 
 
 def _relative(item: Found, settings: FolderData) -> str:

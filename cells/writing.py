@@ -16,6 +16,8 @@ from cells.cellset import CellSet
 from cells.croissant import croissant
 from cells.names import check_class_names
 from cells.parquet_writer import write_parquet
+from cells.preprocessing import FILE as PREPROCESSING
+from cells.preprocessing import Preprocessing
 from cells.records import record_of, to_line
 from runtime.errors import InputError
 from runtime.rundir import read_json, write_json, write_text
@@ -24,7 +26,7 @@ MARK = ".unfinished"
 TABLE, CLASSES, FACTS, PARQUET = "metadata.jsonl", "classes.json", "set.json", "cells.parquet"
 CARD, CROISSANT, CHECKSUMS = "README.md", "croissant.json", "checksums.txt"
 MORPHOLOGY = "morphology.csv"
-OWN = (TABLE, CLASSES, FACTS, PARQUET, MORPHOLOGY, CARD, CROISSANT, CHECKSUMS)
+OWN = (TABLE, CLASSES, FACTS, PARQUET, MORPHOLOGY, PREPROCESSING, CARD, CROISSANT, CHECKSUMS)
 
 # IPTC's word for what a generator made, in the place where image tools look for it.
 XMP = (
@@ -49,6 +51,7 @@ def write_set(
     about: About | None = None,
     parquet: bool = False,
     morphology: str | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> None:
     """Write ``root/<class>/<number>.png``, ``root/metadata.jsonl`` and what describes them.
 
@@ -63,6 +66,7 @@ def write_set(
         about: What the card says beyond the table: licence, citation, notes.
         parquet: Also write ``cells.parquet``.
         morphology: The text of ``morphology.csv``, if there is to be one.
+        preprocessing: What the cells went through, written as ``preprocessing.json``, if anything.
 
     Raises:
         InputError: If a class cannot be a folder, a provenance is not plain JSON, or the disk
@@ -81,6 +85,8 @@ def write_set(
             write_parquet(cells, file_names, root, root / PARQUET)
         if morphology is not None:
             write_text(root / MORPHOLOGY, morphology)
+        if preprocessing is not None:
+            preprocessing.save(root)
         write_text(root / TABLE, "".join(f"{line}\n" for line in lines))
         _describe({"": cells}, root, about or About())
 

@@ -23,6 +23,7 @@ from evaluation.gain import METRICS
 from evaluation.statistics import ALPHA, BASELINE, CHOSEN_BY, Trials, points
 from evaluation.strategies import STRATEGIES
 from evaluation.tables import (
+    chosen_table,
     fidelity_tables,
     funnel_rows,
     mean_range,
@@ -105,6 +106,7 @@ def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "strategies": [_strategy(s, results["summary"][s], s in models) for s in results["summary"]],
         "reading": _reading(results),
         "lost": _lost(conclusion),
+        "chosen": chosen_table(results.get("chosen", ())),  # a study of an earlier version has none
         "fidelity": fidelity_tables(results["fidelity"]),
         "agreement": _agreement(results, pictures),
         "copies": _copies(results, pictures),

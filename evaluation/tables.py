@@ -16,6 +16,8 @@ MEASURES: dict[str, tuple[str, str]] = {
     "density": ("Density", "higher"),
     "coverage": ("Coverage", "higher"),
 }
+# The figures of a monitor that decide which step is kept.
+FIGURES = {"kid": "KID", "label_agreement": "label agreement"}
 # What the cells of one table must have in common, besides the n at which they meet the floor.
 SHARED = (
     "encoder",
@@ -86,6 +88,54 @@ def funnel_rows(funnels: Sequence[Mapping[str, Any]], asked: Mapping[str, int]) 
                 }
             )
     return rows
+
+
+def chosen_table(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Which step of each training was kept, and the monitor's figures there and at the last step.
+
+    Args:
+        records: `generator` and `seed`, beside what `generators.choosing.Choosing.chosen` returns.
+
+    Returns:
+        `rows`, `watched`, and where a monitor looked `decided` and `fingerprint`; None without records.
+    """
+    if not records:
+        return None
+    watched = [record for record in records if record["figures"]]
+    table = {"rows": [_chosen(record) for record in records], "watched": bool(watched)}
+    if not watched:
+        return table
+    mark = watched[0]["fingerprint"]  # a study has one monitor
+    ends = ", then ".join(f"{FIGURES[name]} ({end}est)" for name, end in watched[0]["decide_by"])
+    words = (
+        f"encoder {mark['encoder']} (weights {mark['weights']}), {mark['reference_split']} split, "
+        f"{mark['n_synthetic']:,} synthetic against {mark['n_reference']:,} real cells; the judge saw "
+        f"{mark['n_judged_per_class']:,} cells of each class"
+    )
+    return {**table, "decided": ends, "best": watched[0]["choose"] == "best", "fingerprint": words}
+
+
+def _chosen(record: Mapping[str, Any]) -> Row:
+    kept, last = record["figures"], record.get("last", record)
+    classes = {k.partition("/")[2]: v for k, v in kept.items() if k.startswith("label_agreement/")}
+    lowest = min(classes, key=lambda name: classes[name], default=None)
+    return {
+        "generator": record["generator"],
+        "seed": record["seed"],
+        "step": f"{record['step']:,}",
+        "last": f"{last['step']:,}",
+        "columns": [
+            {
+                "kept": number(kept["kid"]) if kept else "–",
+                "last": number(last["figures"]["kid"]) if kept else "",
+            },
+            {
+                "kept": f"{percent(kept['label_agreement'])}%" if kept else "–",
+                "last": f"{percent(last['figures']['label_agreement'])}%" if kept else "",
+            },
+        ],
+        "lowest": "–" if lowest is None else f"{lowest} {percent(classes[lowest])}%",
+    }
 
 
 def fidelity_tables(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ def save_checkpoint(
     aside = folder / f".{final.name}.tmp"
     try:
         for left in folder.glob(".step-*.tmp"):  # by a killed process
-            shutil.rmtree(left)
+            _remove(left)
         aside.mkdir(parents=True)
         _write(aside, step, tensors, state)
     except OSError as error:
@@ -65,7 +66,7 @@ def save_checkpoint(
             "the same command again: it goes on from the checkpoint before."
         ) from None
     if final.exists():  # a damaged one: a valid one would have been resumed from
-        shutil.rmtree(final)
+        _remove(final)
     aside.rename(final)
     _sync(folder)
     _prune(folder, final.name)
@@ -76,15 +77,20 @@ def _prune(folder: Path, newest: str) -> None:
     names = sorted(path.name for path in folder.glob("step-*"))
     done = [name for name in names if name <= newest]
     for name in [*done[:-KEPT], *names[len(done) :]]:
-        shutil.rmtree(folder / name)
+        _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    """A checkpoint's folder, or what damage made of it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _write(folder: Path, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
     file = folder / "tensors.safetensors"
-    try:
-        _save(file, tensors)
-    except SafetensorError as error:  # its way to say that the disk is full
-        raise OSError(str(error)) from None
+    _save(file, tensors)
     _sync(file)
     plain = json.loads(json.dumps(dict(state)))
     digest = _digest(file, step, plain)
@@ -136,7 +142,7 @@ def _read(path: Path) -> Checkpoint | None:
         if _digest(file, record["step"], record["state"]) != record["sha256"]:
             return None
         tensors = load_file(file)
-    except (OSError, ValueError, KeyError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):  # TypeError: JSON, but no object
         return None
     return Checkpoint(record["step"], tensors, record["state"])
 
@@ -213,5 +219,16 @@ def file_digest(path: Path) -> str:
 
 
 def _save(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: If the disk does not take it; with the system's number of the reason, where it is told.
+    """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(plain, path)
+    try:
+        save_file(plain, path)
+    except SafetensorError as error:  # its way to say that the disk is full
+        told = re.search(r"os error (\d+)", str(error))
+        if told is None:
+            raise OSError(str(error)) from None
+        raise OSError(int(told[1]), os.strerror(int(told[1])), str(path)) from None

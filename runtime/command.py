@@ -37,11 +37,11 @@ def run_command(
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     arguments = parser.parse_args(argv)
     prepare_processor()
-    terminate_on_sigterm()
     if not is_main_process():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     try:
-        main(arguments)
+        with terminate_on_sigterm():
+            main(arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)

@@ -95,7 +95,10 @@ def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> st
     if first["type"].startswith("union_tag"):
         options = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected_tags", ""))
         tag = first.get("ctx", {}).get("tag")
-        said = f"'{key}.kind' = {tag!r} is unknown." if tag else f"'{key}.kind' is missing."
+        said = f"'{key}.kind' = {tag!r} is unknown."
+        if not tag:
+            options = list(_variants(_at(model, first["loc"])))
+            said = f"'{key}.kind' is missing, on which the other keys of '{key}' depend; set it as well."
         return said + suggest(str(tag or ""), options)
     # A value that may be of several types fails each of them: say all that it could be.
     same = [problem for problem in problems if _key(problem, values) == key]
@@ -119,13 +122,18 @@ def _key(problem: Any, values: Any) -> str:
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for candidate in _models(_at(model, loc)):
+        return list(candidate.model_fields)
+    return []
+
+
+def _at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Any:
+    """The annotation of a key."""
     here: Any = model
     for part in loc:
         choices = _variants(here)
         here = choices[part] if isinstance(part, str) and part in choices else _field(here, part)
-    for candidate in _models(here):
-        return list(candidate.model_fields)
-    return []
+    return here
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -31,6 +31,10 @@ def writing(path: Path) -> Iterator[Path]:
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(aside)):  # writing fails without a name, opening with this one
+            error.filename = str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -20,13 +20,24 @@ class Termination:
         self.requested = False
 
 
-def terminate_on_sigterm() -> None:
-    """From now on SIGTERM raises `Terminated` in the main thread."""
+@contextmanager
+def terminate_on_sigterm() -> Iterator[None]:
+    """Within, SIGTERM raises `Terminated` in the main thread; afterwards it does what it did before.
+
+    In other threads than the main one nothing changes, since only that one may set a handler.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

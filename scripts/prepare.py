@@ -21,6 +21,7 @@ from cells.card import About
 from cells.cellset import Loaded
 from cells.decoding import TooManyUnreadable
 from cells.duplicates import near_duplicates
+from cells.ignored import in_words
 from cells.leaks import SIDES, LeakError
 from cells.masks import MaskSettings, OtsuMasks
 from cells.morphology import as_csv, measure, summary
@@ -42,8 +43,8 @@ UNREADABLE = "unreadable.json"
 CROSS_SITE = "cross_site"
 # What is counted, as an error about leaks counts cells.
 FOUND = {
-    "unreadable": "unreadable",
-    "ignored": "ignored",
+    "unreadable": "unreadable file(s)",
+    "ignored": "ignored file(s)",
     "exact_duplicates": "pairs of exact duplicates",
     "near_duplicates": "pairs of near duplicates",
     "label_conflicts": "label conflicts",
@@ -161,6 +162,8 @@ def _say_findings(facts: dict[str, Any]) -> None:
     found = [f"{len(facts[key])} {what}" for key, what in FOUND.items() if facts[key]]
     if found:
         print(f"Found: {', '.join(found)}.")
+    if facts["ignored_groups"]:
+        print(f"Ignored: {in_words(facts['ignored_groups'])}.")
     if facts["long_tail"]:
         changes = [f"{name} {n['before']} → {n['after']}" for name, n in facts["long_tail"].items()]
         print(f"Long tail of train: {', '.join(changes)}.")

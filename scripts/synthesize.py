@@ -84,9 +84,8 @@ def main(arguments: argparse.Namespace) -> None:
         return
     drawn = synthesize(generator, plan.quotas, settings.seed, settings.generator.name, record.split_digest)
     about = about_set(generator, settings.generator, settings.seed)
-    write_set(drawn, settings.out, about, settings.parquet)
-    if done := generator_preprocessing(settings.generator):
-        done.save(settings.out)  # so that evaluation does the same to real images
+    done = generator_preprocessing(settings.generator)  # so that evaluation does the same to real images
+    write_set(drawn, settings.out, about, settings.parquet, preprocessing=done)
     print(f"drew {len(drawn)} cells: {settings.out}")
 
 

@@ -122,9 +122,20 @@ def test_unreadable_and_ignored_files_are_reported_escaped() -> None:
     facts = audit(Audited(loaded, [], split), PhantomData())
     assert facts["unreadable"] == {"a/<script>.png": "cut <short>"}
     assert facts["ignored"] == ["a/.DS_Store", "a/<b>.txt"]
+    assert [group["kind"] for group in facts["ignored_groups"]] == [".txt", "hidden"]
     html = page(facts, cells)
     assert "a/&lt;script&gt;.png" in html and "cut &lt;short&gt;" in html and "a/&lt;b&gt;.txt" in html
     assert "<script" not in html and "<b>" not in html
+
+
+def test_hundreds_of_similar_ignored_files_are_one_row_of_the_page() -> None:
+    cells = patchy(20)
+    names = tuple(f"Patient_{i:03d}/Unsigned slides/x.jpg" for i in range(300))
+    facts = audit(Audited(Loaded(cells, {}, names), [], divide(cells, SplitSettings())), PhantomData())
+    html = page(facts, cells)
+    assert facts["ignored"] == list(names), "each name stays in audit.json"
+    assert html.count("Unsigned slides") == 2, "of one row: its folder and the first file"
+    assert '<td class="n">300</td><td><code>Patient_000/' in html
 
 
 def test_every_near_pair_has_a_picture_and_the_page_needs_nothing_else() -> None:

@@ -98,14 +98,17 @@ def test_synthetic_cells_of_a_manifest_stay_synthetic(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"file": "../x.png"}, r"row 3: '\.\./x\.png' lies outside of"),
-        ({"file": ""}, "row 3 has no usable 'file'"),
-        ({"label": " "}, "row 3 has no usable 'label'"),
-        ({"file": "0.png"}, r"lists .*0\.png twice"),
-        ({"file": "gone.png"}, r"gone\.png"),
-        ({"split": "trian"}, "row 3: split 'trian' is not known.*'train'"),
-        ({"index": "one"}, "row 3: index 'one' is not an integer"),
-        ({"origin": "dreamt"}, "row 3: origin 'dreamt'"),
+        ({"file": "../x.png"}, r"line 3: '\.\./x\.png' lies outside of"),
+        ({"file": ""}, "line 3 has no usable 'file'"),
+        ({"label": " "}, "line 3 has no usable 'label'"),
+        ({"file": "0.png"}, r"line 3 lists .*0\.png again, after .*line 2"),
+        ({"file": "gone.png"}, r"gone\.png: .* \[.*cells\.csv: line 3\]"),
+        ({"file": '"0,1.png",x,y,z,'}, "line 3 has more cells than the header"),
+        ({"label": "a/b"}, r"cells\.csv: line 3: class name 'a/b' has a slash"),
+        ({"label": "A"}, r"line 3: classes 'a' and 'A' differ only by case"),
+        ({"split": "trian"}, "line 3: split 'trian' is not known.*'train'"),
+        ({"index": "one"}, "line 3: index 'one' is not an integer"),
+        ({"origin": "dreamt"}, "line 3: origin 'dreamt'"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
@@ -119,13 +122,18 @@ def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], message: str
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", b"file,lable\n0.png,a\n", "no 'label'.*'lable'"),
-        ("x.csv", b"\xff\xfe\x00file", "not readable as UTF-8"),
-        ("x.csv", b'file,label\n"0.png,a\n', "not readable"),
-        ("x.csv", b"file,label\n0.png\n", "row 2 has no usable 'label'"),
-        ("x.csv", b"file,label\n", "lists no images"),
-        ("x.jsonl", b"[1]\n", "row 1 is not a JSON object"),
-        ("x.jsonl", b'{"file": "0.png", "label": null}\n', "row 1 has no usable 'label'"),
+        ("x.csv", b"file,lable\n0.png,a\n", "no column 'label'.*'lable'"),
+        ("x.csv", b"file;label\n0.png;a\n", "one column, 'file;label', parted by semicolons; save it with"),
+        ("x.csv", b"file\tlabel\n0.png\ta\n", r"parted by tabs; .* rename it to \.tsv"),
+        ("x.tsv", b"file,label\n0.png,a\n", r"parted by commas; .* rename it to \.csv"),
+        ("x.csv", b"", r"x\.csv: is empty"),
+        ("x.jsonl", b"\n \n", r"x\.jsonl: is empty"),
+        ("x.csv", b"file,label\n0.png,\xe4\n", "line 2 is not UTF-8"),
+        ("x.csv", b'file,label\n"0.png,a\n', "line 2 is not readable in columns"),
+        ("x.csv", b"file,label\n0.png\n", "line 2 has no usable 'label'"),
+        ("x.csv", b"file,label\n", r"x\.csv: lists no images"),
+        ("x.jsonl", b"[1]\n", "line 1 is not a JSON object"),
+        ("x.jsonl", b'{"file": "0.png", "label": null}\n', "line 1 has no usable 'label'"),
     ],
 )
 def test_a_bad_manifest_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -157,7 +165,7 @@ def test_an_image_folder_of_hugging_face(tmp_path: Path, ending: str) -> None:
     cells = load(HfFolderData(root=hf_folder(tmp_path, ending), label="cell", image_size=12))
     assert [sum(cells.splits == side) for side in ("train", "val", "test")] == [8, 8, 8]
     assert cells.names[0] == "train/0.png"
-    with pytest.raises(InputError, match="no 'label'"):
+    with pytest.raises(InputError, match=r"no( column)? 'label'"):
         load(HfFolderData(root=tmp_path))
 
 
@@ -302,6 +310,22 @@ def test_what_gave_no_cell_is_said(tmp_path: Path) -> None:
     assert len(loaded.cells) == 12
     names = {name.removeprefix("BCCD/Annotations/") for name in loaded.unreadable}
     assert names == {"bad.xml[0]", "bad.xml[1]", "torn.xml", "alone.xml", "broken.xml", "laughs.xml"}
+
+
+def test_what_the_system_does_not_give_is_set_aside(tmp_path: Path) -> None:
+    root = bccd(tmp_path) / "BCCD"
+    voc(root, "lost", [("WBC", 4, 4, 24, 20)])
+    (root / "JPEGImages" / "lost.png").unlink()
+    (root / "JPEGImages" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    (root / "Annotations" / "link.xml").symlink_to(tmp_path / "nowhere.xml")
+    with pytest.raises(InputError, match=r"link\.xml: gives no cell \(cannot be read.*2 fields and boxes"):
+        read(BccdData(root=tmp_path, image_size=16))
+    loaded = read(BccdData(root=tmp_path, image_size=16, unreadable=0.5))
+    assert len(loaded.cells) == 12
+    reasons = {name.removeprefix("BCCD/Annotations/"): said for name, said in loaded.unreadable.items()}
+    assert reasons.keys() == {"lost.xml", "link.xml"}
+    assert reasons["lost.xml"].startswith("BCCD/JPEGImages/lost.png: cannot be read (No such file")
+    assert reasons["link.xml"].startswith("cannot be read (No such file")
 
 
 def test_fields_are_decoded_as_the_settings_say(tmp_path: Path) -> None:

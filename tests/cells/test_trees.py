@@ -180,3 +180,12 @@ def test_what_prepare_refused_is_told(tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_text('{"refused": "x.png: is in train and in test."}')
     with pytest.raises(InputError, match=r"prepare refused \(x\.png: is in train and in test\); see"):
         read(SplitFolderData(root=tmp_path, image_size=8))
+
+
+def test_a_folder_of_class_folders_in_the_place_of_a_class_is_told(tmp_path: Path) -> None:
+    for folder in ("a", "Original/Benign", "Original/Early"):
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / folder / f"{i}.png")
+    with pytest.raises(InputError, match=r"Original: has no images of its own, .*Benign, Early.*data\.root"):
+        read(FolderData(root=tmp_path, image_size=8))

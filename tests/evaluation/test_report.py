@@ -59,6 +59,21 @@ def one_quality(kind: str, encoder: str = "domain CNN") -> dict[str, Any]:
     }
 
 
+def one_choice(seed: int, step: int, kid: float) -> dict[str, Any]:
+    shares = {f"label_agreement/{CLASSES[0]}": 0.4, f"label_agreement/{CLASSES[1]}": 0.8}
+    mark = {"encoder": "domain CNN", "weights": "abc", "reference_split": "val"}
+    return {
+        "generator": "gan",
+        "seed": seed,
+        "choose": "best",
+        "step": step,
+        "figures": {"kid": kid, "label_agreement": 0.6, **shares},
+        "last": {"step": 5000, "figures": {"kid": 0.0321, "label_agreement": 0.45, **shares}},
+        "decide_by": [["kid", "low"], ["label_agreement", "high"]],
+        "fingerprint": {**mark, "n_synthetic": 16, "n_reference": 16, "n_judged_per_class": 64},
+    }
+
+
 def results() -> dict[str, Any]:
     trials = [one_trial(s, seed) for s in MEANS for seed in range(6)]
     counts = {CLASSES[0]: 10, CLASSES[1]: 400}
@@ -81,6 +96,7 @@ def results() -> dict[str, Any]:
         },
         "notices": ["These are drawn phantoms, not real cells."],
         "fidelity": [one_quality("gan"), one_quality("diffusion")],
+        "chosen": [one_choice(0, 2000, 0.0123), one_choice(1, 5000, 0.0321)],
         "funnels": [{"generator": "gan", "seed": 0, "funnel": [stage]}],
         "strips": {CLASSES[0]: {"real": "cell.png", "gan": "cell.png", "repeat": "cell.png"}},
         "cost": [{"part": "classifiers", "runs": 30, "seconds": 90.0}],
@@ -138,6 +154,8 @@ def test_markup_in_a_class_name_stays_text_in_markdown(study: Path) -> None:
     "words",
     [
         "drawn phantoms",
+        "best by KID (lowest), then label agreement (highest)",
+        "16 synthetic against 16 real cells; the judge saw 64 cells of each class",
         "weights-inception.pth is missing",
         "Fingerprint: encoder domain CNN",
         "no class lost",
@@ -153,6 +171,25 @@ def test_both_pages_say_everything(study: Path, words: str) -> None:
     assert words in Page((study / "report.html").read_text()).words
     if words != "distance 0.30":
         assert words in (study / "report.md").read_text()
+
+
+def test_the_step_that_was_kept_is_told_beside_the_last(study: Path) -> None:
+    row = "| gan | 0 | 2,000 | 5,000 | 0.0123 (0.0321) | 60.0% (45.0%) | &lt;b>bold&lt;/b> 40.0% |"
+    assert row in (study / "report.md").read_text().splitlines()
+    words = " ".join(Page((study / "report.html").read_text()).words.split())
+    assert "gan02,0005,000 0.01230.032160.0%45.0%<b>bold</b> 40.0%" in words
+
+
+def test_a_study_without_a_monitor_says_so_and_an_older_one_nothing(study: Path, tmp_path: Path) -> None:
+    last = {"generator": "gan", "seed": 0, "choose": "last", "step": 700, "figures": {}}
+    for name, change in (("plain", {"chosen": [last]}), ("older", {})):
+        shutil.copytree(study, tmp_path / name)
+        told = {key: value for key, value in results().items() if key != "chosen"}
+        write_json(tmp_path / name / "results.json", {**told, **change})
+        write_report([read_study(tmp_path / name)], tmp_path / name)
+    for page in ("report.html", "report.md"):
+        assert "gan (seed 0): 700. No monitor" in (tmp_path / "plain" / page).read_text()
+        assert "was kept" not in (tmp_path / "older" / page).read_text()
 
 
 def test_markdown_links_to_figures_that_exist(study: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import resource
 from pathlib import Path
 
@@ -33,6 +34,25 @@ def test_torn_checkpoints_are_passed_over(tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path)
     assert found is not None and found.step == 5
     assert load_checkpoint(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("left", ["null", "[1]", '"text"'])
+def test_json_that_is_no_object_is_damage(left: str, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 5, {"w": torch.zeros(1)}, {})
+    (tmp_path / "step-00000009").mkdir()
+    (tmp_path / "step-00000009/state.json").write_text(left)
+    found = load_checkpoint(tmp_path)
+    assert found is not None and found.step == 5
+
+
+def test_a_file_in_the_place_of_a_checkpoint_makes_way(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 5, {"w": torch.zeros(1)}, {})
+    (tmp_path / "step-00000007").write_text("lost and found")
+    (tmp_path / "step-00000009").write_text("lost and found")
+    save_checkpoint(tmp_path, 7, {"w": torch.ones(1)}, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000007"]
+    found = load_checkpoint(tmp_path)
+    assert found is not None and found.step == 7 and found.damaged == ()
 
 
 def test_weights_come_back_and_damage_is_refused_by_name(tmp_path: Path) -> None:
@@ -92,3 +112,18 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert load_checkpoint(tmp_path) is not None
+
+
+def test_weights_that_a_full_disk_does_not_take_say_so_by_number(tmp_path: Path) -> None:
+    tensors = {"w": torch.zeros(5000)}
+    save_weights(tmp_path, {"w": torch.ones(1)}, {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(OSError, match="File too large") as caught:
+            save_weights(tmp_path, tensors, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(tmp_path / "weights.safetensors")
+    assert caught.value.errno == errno.EFBIG, "what run_command takes for a full disk, and ends with 2"
+    assert torch.equal(load_weights(tmp_path)[0]["w"], torch.ones(1)), "what was there stays"

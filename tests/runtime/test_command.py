@@ -1,5 +1,6 @@
 import argparse
 import errno
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ def test_exit_codes(
     captured = capsys.readouterr().err
     assert words in captured
     assert "Traceback" not in captured
+
+
+def test_sigterm_is_as_before_once_a_command_has_ended() -> None:
+    before, within = signal.getsignal(signal.SIGTERM), []
+
+    def main(arguments: argparse.Namespace) -> None:
+        within.append(signal.getsignal(signal.SIGTERM))
+
+    with pytest.raises(SystemExit):
+        run_command(main, argparse.ArgumentParser(), [])
+    assert within[0] is not before and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_bug_keeps_its_traceback() -> None:

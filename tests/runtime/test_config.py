@@ -45,6 +45,7 @@ def test_settings_are_frozen() -> None:
         (["fill=-1"], ["'fill' = -1", "should be 'full'; or: Input should be greater than 0"]),
         (["rate=fast"], ["'rate'", "'fast'"]),
         (["tool.kind=pan"], ["'tool.lid' is missing"]),
+        (["tool.steps=4"], ["'tool.kind' is missing, on which the other keys of 'tool'", "Valid: oven, pan"]),
         (["tool.kind=pan", "tool.lidd=true"], ["unknown key 'tool.lidd'", "'lid'"]),
         (["tool.kind=grill"], ["'tool.kind'", "Valid: oven, pan"]),
         (["rate"], ["'rate'", "key=value"]),

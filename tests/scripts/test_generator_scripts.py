@@ -3,6 +3,7 @@
 import json
 import runpy
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +283,8 @@ def test_a_generator_of_preprocessed_cells_hands_on_what_was_done(script: Script
         script("synthesize", f"generator={model}", f"out={made}", "counts.round=8", "counts.lobed=8")[0] == 0
     )
     assert (made / "preprocessing.json").read_text() == (model / "preprocessing.json").read_text()
+    sums = dict(line.split("  ")[::-1] for line in (made / "checksums.txt").read_text().splitlines())
+    assert sums["preprocessing.json"] == sha256((made / "preprocessing.json").read_bytes()).hexdigest()
     assert script("train_generator", config, f"out={tmp_path / 'run'}")[0] == 2  # another list of steps
 
     data = PhantomData(image_size=16, counts={"round": 6, "lobed": 4}, val_per_class=2, test_per_class=2)
