@@ -1,6 +1,7 @@
 """What is in a source and its split: counts, sizes, damage, duplicates, wrong labels, leaks."""
 
 import base64
+import datetime
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cells.cellset import CellSet, Loaded
+from cells.depth import shallow
 from cells.duplicates import NearDuplicate
 from cells.ignored import grouped
 from cells.leaks import SIDES
 from cells.long_tail import TRIMMED
+from cells.mapped import CHUNK
 from cells.masks import HsvMasks, OtsuMasks, nucleus_and_cytoplasm
 from cells.overlays import outlined
-from cells.sources import DataSettings, credit_of
+from cells.sources import DataSettings, credit_of, name_of
 from cells.split import Split
 from runtime.errors import InputError
 from runtime.progress import progress
@@ -29,6 +32,16 @@ from runtime.progress import progress
 SHOWN = 24  # cells of each class in the page
 SHOWN_PAIRS = 100
 OUTLINED_A_ROW = 6  # more would be shown smaller than the lines are wide
+# What a section of the page shows, up to the colon also in one line with the others.
+FINDINGS = {
+    "unreadable": "Unreadable files",
+    "ignored": "Ignored files",
+    "label_conflicts": "Label conflicts: one image, different classes",
+    "across_splits": "Cells on several sides of the split they came with",
+    "near_duplicates": "Near duplicates: one image turned, flipped, cropped, relit or saved again",
+    "exact_duplicates": "Exact duplicates: equal pixels",
+}
+IN_PAIRS = ("label_conflicts", "across_splits", "near_duplicates", "exact_duplicates")
 NOT_KNOWN = "not known"
 DROPPED = "dropped"
 
@@ -79,7 +92,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
     Returns:
         Counts per class and side, the imbalance factor of train (largest class over smallest; None
         where a class has no cell there), training cells before and after a long tail (None without
-        one), sizes and color modes of the files, what was unreadable
+        one), sizes and color modes of the files, 16-bit grays that hold fewer bits, what was unreadable
         or ignored (by name, and in groups), pairs of exact and of near duplicates, the pairs whose labels
         disagree, what is on several sides of a pre-made split, the split's digest (None where it was
         refused), and what its images went through.
@@ -99,6 +112,8 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
     credit = credit_of(data)
     return {
         "source": data.kind,
+        "root": name_of(data),
+        "date": datetime.date.today().isoformat(),
         "licence": credit.licence,
         "citation": credit.citation,
         "refused": audited.refused,
@@ -113,6 +128,7 @@ def audit(audited: Audited, data: DataSettings) -> dict[str, Any]:
         "counts": counts,
         "imbalance_factor": round(max(train) / min(train), 2) if min(train) else None,
         "long_tail": _long_tail(audited.split),
+        "shallow": shallow(audited.loaded, data),
         "unreadable": dict(audited.loaded.unreadable),
         "ignored": list(audited.loaded.ignored),
         "ignored_groups": grouped(audited.loaded.ignored),
@@ -188,9 +204,10 @@ def _files(loaded: Loaded) -> tuple[dict[str, int], dict[str, int]]:
         return {f"{cells.image_size}×{cells.image_size}": len(cells)}, {NOT_KNOWN: len(cells)}
     with ThreadPoolExecutor() as pool, progress(len(cells), "reading sizes") as bar:
         found = []
-        for facts in pool.map(_size_and_mode, loaded.files):
-            found.append(facts)
-            bar.update()
+        for start in range(0, len(loaded.files), CHUNK):  # a waiting call takes more room than its answer
+            for facts in pool.map(_size_and_mode, loaded.files[start : start + CHUNK]):
+                found.append(facts)
+                bar.update()
     sizes, modes = (Counter(column).most_common() for column in zip(*found, strict=True))
     return dict(sizes), dict(modes)
 
@@ -232,12 +249,19 @@ def page(facts: Mapping[str, Any], cells: CellSet, masks: OtsuMasks | HsvMasks |
     row_of = {name: row for row, name in enumerate(cells.names)}
     pictures = {
         "\n".join(pair["names"]): _picture(cells.pixels[[row_of[name] for name in pair["names"]]])
-        for key in ("label_conflicts", "across_splits", "near_duplicates", "exact_duplicates")
+        for key in IN_PAIRS
         for pair in facts[key][:SHOWN_PAIRS]
     }
     template = environment.get_template("audit.html.j2")
     return template.render(
-        facts=facts, sides=SIDES, sheets=sheets, overlays=overlays, pictures=pictures, shown=SHOWN_PAIRS
+        facts=facts,
+        found={key: title for key, title in FINDINGS.items() if facts[key]},
+        not_found=[title.split(":")[0].lower() for key, title in FINDINGS.items() if not facts[key]],
+        sides=SIDES,
+        sheets=sheets,
+        overlays=overlays,
+        pictures=pictures,
+        shown=SHOWN_PAIRS,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cells.mapped import chunks, collected, gathered, joined
 from runtime.errors import InputError, suggest
 
 ORIGINS = ("real", "phantom", "synthetic")
@@ -30,7 +31,7 @@ class CellSet:
 
     Attributes:
         classes: Class names, in the order of the labels.
-        pixels: Images, uint8, shape (n, h, w, 3), h = w; read-only.
+        pixels: Images, uint8, shape (n, h, w, 3), h = w; read-only. Large ones are mapped from disk.
         labels: Index into `classes`, int64, shape (n,).
         names: Where each image came from: a relative path, or ``train_images[12]``.
         groups: What must not be split: patient, slide, field. The name where it is unknown.
@@ -148,7 +149,8 @@ class CellSet:
         return _column(
             [
                 hashlib.sha256(shape + np.ascontiguousarray(image).tobytes()).hexdigest()
-                for image in self.pixels
+                for images in chunks(self.pixels)
+                for image in images
             ]
         )
 
@@ -177,7 +179,7 @@ class CellSet:
             rows = rows.astype(np.int64)
         return CellSet(
             self.classes,
-            self.pixels[rows],
+            gathered(self.pixels, rows),
             self.labels[rows],
             self.names[rows],
             self.groups[rows],
@@ -198,7 +200,7 @@ class CellSet:
             )
         return CellSet(
             self.classes,
-            np.concatenate([self.pixels, other.pixels]),
+            joined([self.pixels, other.pixels]),
             np.concatenate([self.labels, other.labels]),
             np.concatenate([self.names, other.names]),
             np.concatenate([self.groups, other.groups]),
@@ -211,11 +213,11 @@ class CellSet:
         """The same cells at another edge length in pixels, antialiased."""
         if size == self.image_size:
             return self
-        resized = [
-            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+        resized = (
+            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))[None]
             for image in self.pixels
-        ]
-        pixels = np.stack(resized) if resized else np.zeros((0, size, size, 3), np.uint8)
+        )
+        pixels = collected(resized, (len(self), size, size, 3))
         return CellSet(
             self.classes,
             pixels,

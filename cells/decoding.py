@@ -126,6 +126,20 @@ def decode(path: Path, decoding: Decoding = DEFAULT) -> NDArray[np.uint8]:
     return np.array(_rgb(upright, decoding))
 
 
+def largest_of_16_bits(path: Path, decoding: Decoding = DEFAULT) -> int | None:
+    """The largest sample of a gray file of unsigned 16 bits; None for any other, by its header.
+
+    Raises:
+        InputError: See `decode`.
+    """
+    content = _content(path)
+    with _naming(path), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        _turn_to_page(image, path, decoding)
+        if image.mode not in DEEP or _type_range(image.mode, _raw_mode(image)) != (0, 2**16 - 1):
+            return None
+        return int(np.asarray(image).max())
+
+
 def _content(path: Path) -> bytes:
     """Read before decoding, so that trouble with the disk is not taken for a damaged image."""
     try:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from cells.cellset import CellSet
+from cells.mapped import release
 from runtime.progress import progress
 
 Floats = NDArray[np.float32]
@@ -83,6 +84,7 @@ def _agreeing(pixels: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Rows, Row
     thumbnails = np.empty((len(rows), THUMBNAIL, THUMBNAIL, 3), np.float32)
     for block in _blocks(np.arange(len(rows))):
         thumbnails[block] = _thumbnails(pixels[rows[block]], 1.0)
+        release(pixels)
     mean, axes = _principal_axes(thumbnails)
     tree = cKDTree(np.concatenate([(_invariants(block) - mean) @ axes for block in _blocks(thumbnails)]))
     neighbors = min(NEIGHBORS + 1, len(rows))  # the nearest is the image itself
@@ -103,6 +105,7 @@ def _agreeing(pixels: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Rows, Row
                 fitted = _fitted(pixels, asked, found, orientation[alike], kept)
                 same = fitted >= DETAIL_AGREEMENT
                 yield asked[same], found[same], fitted[same]
+            release(pixels)
             bar.update(len(block))
 
 

@@ -58,7 +58,8 @@ def long_tailed(
         raise InputError(
             "split.long_tail: train holds synthetic cells, which would hide the tail; leave them out."
         )
-    counts = cells.subset(train).counts
+    found = np.bincount(cells.labels[train], minlength=len(cells.classes)).tolist()
+    counts = dict(zip(cells.classes, found, strict=True))
     sides = sides.copy()
     for name, kept in wanted(counts, settings).items():
         rows = train[cells.labels[train] == cells.index_of(name)]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,12 @@ from skimage.filters import gaussian
 from skimage.measure import perimeter
 
 from cells.cellset import CellSet
+from cells.chunked import by_chunk, processes_for
 from cells.masks import HsvMasks, OtsuMasks, central_cell, transmittance
 from cells.necks import parts_of
 from cells.writing import MORPHOLOGY
 from runtime.errors import InputError
-from runtime.progress import progress
+from runtime.parallel import workers
 
 COLUMNS = (
     "cell_area_px",
@@ -52,8 +51,6 @@ Floats = NDArray[np.float32]
 LOBE_NECK = 0.75  # of the radius of the narrower lobe: a wider neck joins one lobe, not two
 LOBE_RADIUS = 0.3  # of that of the largest lobe: what is smaller is no lobe
 FINE, COARSE = 0.012, 0.035  # standard deviations between which granules lie, in image widths
-CHUNK = 64  # cells that a process takes at a time
-ENOUGH = 512  # cells below which more processes take longer to start than they save
 
 
 @dataclass(frozen=True)
@@ -94,25 +91,10 @@ def measure(
     Returns:
         A row a cell, in their order.
     """
-    settings = settings or OtsuMasks()
-    processes = processes or (os.cpu_count() or 1 if len(cells) >= ENOUGH else 1)
-    rows = []
-    with progress(len(cells), "measuring cells") as bar:
-        for found in _measured(cells.pixels, settings, processes):
-            rows.append(found)
-            bar.update(len(found))
+    function = partial(_rows, settings=settings or OtsuMasks())
+    with workers(processes or processes_for(len(cells))) as each:
+        rows = [*by_chunk(function, cells.pixels, each, "measuring cells")]
     return Morphology(COLUMNS, np.concatenate([np.empty((0, len(COLUMNS))), *rows]))
-
-
-def _measured(
-    pixels: NDArray[np.uint8], settings: OtsuMasks | HsvMasks, processes: int
-) -> Iterator[NDArray[np.float64]]:
-    chunks = [pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK)]
-    if processes == 1:
-        yield from (_rows(chunk, settings) for chunk in chunks)
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        yield from pool.map(_rows, chunks, [settings] * len(chunks))
 
 
 def _rows(pixels: NDArray[np.uint8], settings: OtsuMasks | HsvMasks) -> NDArray[np.float64]:

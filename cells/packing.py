@@ -1,26 +1,26 @@
 """Many image files decoded once into one array, on all cores, and kept in a cache."""
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cells.decoding import DEFAULT, Decoding, Misfit, Unreadable, decode, out_of_reach
+from cells.mapped import CHUNK, LARGE, cache_folder, unwritable
 from runtime.errors import InputError
+from runtime.parallel import cores
 from runtime.progress import progress
 from runtime.rundir import read_json, write_json, writing
 
 PACK_FORMAT = 2  # raise it when decoding or fitting changes: cached packs of another number are not read
-CHUNK = 64  # images that are decoded before they are written: what memory holds at once
-LARGE = 2**28  # bytes
 ABANDONED = 3600  # seconds after which a half-written pack that does not grow is taken for dead
 
 
@@ -63,11 +63,6 @@ def fit_square(image: NDArray[np.uint8], size: int, crop: int | None = None) -> 
     if edge == size:
         return square
     return np.array(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def cache_folder() -> Path:
-    """Where decoded images and features are kept: ``RARECELL_CACHE``, or ``.rarecell-cache``."""
-    return Path(os.environ.get("RARECELL_CACHE") or ".rarecell-cache")
 
 
 def pack(
@@ -119,7 +114,7 @@ def pack_readable(
             allow: the settings do not fit the images. Also if one vanishes while it is read.
     """
     folder = cache if cache is not None else cache_folder()
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     key, missing = _pack_key(paths, size, crop, decoding, threads)
     stored = folder / f"pack-{key}.npy"
     shape = (len(paths), size, size, 3)
@@ -129,10 +124,7 @@ def pack_readable(
             _remove_abandoned(folder)
             _write_pack(stored, shape, _decoded(paths, size, crop, decoding, threads, missing))
         except OSError as error:
-            raise InputError(
-                f"{folder}: the cache cannot be written ({error.strerror}); "
-                "set RARECELL_CACHE to a folder with space that you may write to."
-            ) from None
+            raise unwritable(folder, error) from None
         packed = _read_pack(stored, shape, paths)
         assert packed is not None, f"{stored} does not read back"
     return packed
@@ -205,18 +197,25 @@ def _decoded(
 def _write_pack(
     stored: Path, shape: tuple[int, ...], images: Iterator[NDArray[np.uint8] | Unreadable]
 ) -> None:
-    """Image by image, so that no more than a chunk is in memory; zeros stand for the unreadable."""
+    """Image by image, so that no more than a chunk is in memory; without the unreadable."""
     faults: dict[int, tuple[str, str]] = {}
     with writing(stored) as aside:
         with aside.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
+            start = _write_header(file, shape)
             for i, image in enumerate(images):
                 if isinstance(image, Unreadable):
                     faults[i] = (image.reason, image.fix)
-                    image = np.zeros(shape[1:], np.uint8)
-                file.write(image.tobytes())
+                else:
+                    file.write(image.tobytes())
+            file.seek(0)  # NumPy leaves room for a longer first number, so that the header keeps its length
+            assert _write_header(file, (shape[0] - len(faults), *shape[1:])) == start
         write_json(_faults_file(stored), faults)  # before the pack, whose presence says that all is there
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """The header of an .npy file, and where the images begin."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
 
 
 def _faults_file(stored: Path) -> Path:
@@ -234,10 +233,9 @@ def _read_pack(stored: Path, shape: tuple[int, ...], paths: Sequence[Path]) -> P
         }
     except (OSError, ValueError, EOFError, TypeError, IndexError, AttributeError):
         return None
-    if pixels.shape != shape or pixels.dtype != np.uint8:
-        return None
     kept = np.array([i for i in range(len(paths)) if i not in faults], dtype=np.int64)
-    pixels = pixels[kept] if faults else pixels
+    if pixels.shape != (len(kept), *shape[1:]) or pixels.dtype != np.uint8:
+        return None
     pixels.setflags(write=False)
     return Packed(pixels, kept, faults)
 

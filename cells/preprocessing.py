@@ -6,18 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from cells.cellset import UNPROCESSED, CellSet
+from cells.chunked import by_chunk, processes_for
+from cells.mapped import Pixels, collected
 from cells.split import Split
-from cells.steps import Learned, Step, Steps, StepSettings
+from cells.steps import Learned, Step, Steps, StepSettings, through
 from runtime.errors import InputError
-from runtime.progress import progress
+from runtime.parallel import Each, workers
 from runtime.rundir import read_json, write_json
 
 FILE = "preprocessing.json"
@@ -53,42 +55,45 @@ class Preprocessing:
         Raises:
             InputError: If a step does not suit the cells.
         """
+        with workers(processes_for(len(train))) as each:
+            return cls._fit(steps, train, each)[0]
+
+    @classmethod
+    def _fit(cls, steps: Steps, train: CellSet, each: Each) -> tuple[Preprocessing, Pixels]:
+        """The same, with the training cells as all steps made them."""
         pixels, learned, notices = train.pixels, list[Learned](), list[str]()
         for step in steps:
-            values, said = step.fit(replace(train, pixels=pixels))
-            pixels = _applied(step, values, pixels)
+            values, said = step.fit(replace(train, pixels=pixels), each)
+            pixels = _applied([step], [values], pixels, each)
             learned.append(values)
             notices += said
-        return cls(steps, tuple(learned), train.digest, train.image_size, tuple(notices))
+        return cls(steps, tuple(learned), train.digest, train.image_size, tuple(notices)), pixels
 
     @property
     def digest(self) -> str:
         """16 hex digits over the steps and what they learned."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
-    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def apply(self, pixels: Pixels) -> Pixels:
         """Images to images: uint8 (n, h, h, 3).
 
         Raises:
             InputError: If the images have another size than those that it was fitted to.
         """
+        with workers(processes_for(len(pixels))) as each:
+            return self._apply(pixels, each)
+
+    def _apply(self, pixels: Pixels, each: Each) -> Pixels:
         if pixels.shape[1] != self.image_size:
             raise InputError(
                 f"the preprocessing was fitted to {self.image_size} px, these images have "
                 f"{pixels.shape[1]} px; read them with data.image_size={self.image_size}."
             )
-        for step, values in zip(self.steps, self.learned, strict=True):
-            pixels = _applied(step, values, pixels)
-        return pixels
+        return _applied(self.steps, self.learned, pixels, each)
 
     def cells(self, cells: CellSet) -> CellSet:
         """The same cells with preprocessed images; each keeps the digest of what it was before."""
-        before = np.empty(len(cells), dtype=object)
-        before[:] = [
-            {**said, UNPROCESSED: str(digest)}
-            for said, digest in zip(cells.provenance, cells.original_digests, strict=True)
-        ]
-        return replace(cells, pixels=self.apply(cells.pixels), provenance=before)
+        return _made_of(cells, self.apply(cells.pixels))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -127,12 +132,14 @@ class Preprocessing:
         return cls(steps, learned, *about)
 
 
-def preprocessed(split: Split, steps: Sequence[StepSettings]) -> Split:
+def preprocessed(split: Split, steps: Sequence[StepSettings], processes: int | None = None) -> Split:
     """A split whose three sides went through steps that were fitted to its training cells.
 
     Args:
         split: As `divide` returns it.
         steps: None: the split is returned as it is.
+        processes: How many work at a time, which changes nothing in the result; None for one a core,
+            or one alone for few cells.
 
     Returns:
         A split with another digest; `preprocessing` says what was done.
@@ -142,16 +149,28 @@ def preprocessed(split: Split, steps: Sequence[StepSettings]) -> Split:
     """
     if not steps:
         return split
-    fitted = Preprocessing.fit(tuple(steps), split.train)
-    train, val, test = (fitted.cells(side) for side in (split.train, split.val, split.test))
+    count = len(split.train) + len(split.val) + len(split.test)
+    with workers(processes or processes_for(count)) as each:
+        fitted, pixels = Preprocessing._fit(tuple(steps), split.train, each)
+        train = _made_of(split.train, pixels)
+        val, test = (_made_of(side, fitted._apply(side.pixels, each)) for side in (split.val, split.test))
     digest = hashlib.sha256(f"{split.digest} {fitted.digest}".encode()).hexdigest()[:16]
     return replace(split, train=train, val=val, test=test, digest=digest, preprocessing=fitted)
 
 
-def _applied(step: Step, learned: Mapping[str, Any], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    made = np.empty_like(pixels)
-    with progress(len(pixels), f"preprocessing: {getattr(step, 'kind', '')}") as bar:
-        for row, image in enumerate(pixels):
-            made[row] = step.apply(image, learned)
-            bar.update()
-    return made
+def _made_of(cells: CellSet, pixels: Pixels) -> CellSet:
+    """The cells with these images, each with the digest of what it was before."""
+    before = np.empty(len(cells), dtype=object)
+    before[:] = [
+        {**said, UNPROCESSED: str(digest)}
+        for said, digest in zip(cells.provenance, cells.original_digests, strict=True)
+    ]
+    return replace(cells, pixels=pixels, provenance=before)
+
+
+def _applied(
+    steps: Sequence[Step], learned: Sequence[Mapping[str, Any]], pixels: Pixels, each: Each
+) -> Pixels:
+    kinds = ", ".join(str(getattr(step, "kind", "")) for step in steps)
+    made = by_chunk(partial(through, steps, learned), pixels, each, f"preprocessing: {kinds}")
+    return collected(made, pixels.shape)

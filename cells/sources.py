@@ -123,6 +123,15 @@ def credit_of(settings: DataSettings) -> Credit:
     )
 
 
+def name_of(settings: DataSettings) -> str:
+    """Where a source lies, in words: its root, or its name; of two sites, those of both."""
+    if isinstance(settings, CrossSiteData):
+        return f"train {name_of(settings.train)}, test {name_of(settings.test)}"
+    if isinstance(settings, MedmnistData):
+        return settings.name
+    return settings.kind if isinstance(settings, PhantomData) else str(settings.root)
+
+
 def is_xray(settings: DataSettings) -> bool:
     """True for chest X-rays, which have an up and a left: they are not flipped or turned."""
     if isinstance(settings, CrossSiteData):

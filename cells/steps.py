@@ -6,7 +6,8 @@ settings and those values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -16,6 +17,8 @@ from pydantic import Field
 
 from cells import filters
 from cells.cellset import XRAY, CellSet
+from cells.chunked import by_chunk
+from cells.mapped import Pixels, chunks
 from cells.masks import METHODS, cell_boxes, nucleus_and_cytoplasm
 from cells.stain import (
     Stains,
@@ -29,6 +32,7 @@ from cells.stain import (
 )
 from runtime.config import Settings
 from runtime.errors import InputError
+from runtime.parallel import Each
 from runtime.seeds import numpy_generator
 
 SAMPLE = 500_000  # pixels of the training cells that stains are fitted to
@@ -44,8 +48,12 @@ Level = Annotated[int, Field(ge=0, le=255)]
 class Step(Protocol):
     """What every step can do; `kind` names it."""
 
-    def fit(self, train: CellSet) -> tuple[Learned, list[str]]:
+    def fit(self, train: CellSet, each: Each = map) -> tuple[Learned, list[str]]:
         """Learn from training cells: plain JSON values, and sentences that must be said of them.
+
+        Args:
+            train: The cells.
+            each: Maps over chunks of their images; see `runtime.parallel.workers`.
 
         Raises:
             InputError: If the step does not suit the cells.
@@ -58,7 +66,7 @@ class Step(Protocol):
 class PlainStep(Settings):
     """A step that learns nothing."""
 
-    def fit(self, train: CellSet) -> tuple[Learned, list[str]]:
+    def fit(self, train: CellSet, each: Each = map) -> tuple[Learned, list[str]]:
         """Nothing to learn."""
         return {}, []
 
@@ -76,9 +84,9 @@ class CropToCell(Settings):
     kind: Literal["crop_to_cell"] = "crop_to_cell"
     method: Method = "otsu"
 
-    def fit(self, train: CellSet) -> tuple[Learned, list[str]]:
+    def fit(self, train: CellSet, each: Each = map) -> tuple[Learned, list[str]]:
         """Nothing to learn; refuses X-rays and other gray images."""
-        return {}, _without_cell(train, self.kind, self.method)
+        return {}, _without_cell(train, self.kind, self.method, each)
 
     def apply(self, image: Image, learned: Mapping[str, Any]) -> Image:
         """The cell, larger."""
@@ -103,9 +111,9 @@ class Mask(Settings):
     method: Method = "otsu"
     background: tuple[Level, Level, Level] = (255, 255, 255)
 
-    def fit(self, train: CellSet) -> tuple[Learned, list[str]]:
+    def fit(self, train: CellSet, each: Each = map) -> tuple[Learned, list[str]]:
         """Nothing to learn; refuses X-rays and other gray images."""
-        return {}, _without_cell(train, self.kind, self.method)
+        return {}, _without_cell(train, self.kind, self.method, each)
 
     def apply(self, image: Image, learned: Mapping[str, Any]) -> Image:
         """The image with all else painted over."""
@@ -116,18 +124,24 @@ class Mask(Settings):
         return np.where(kept[..., None], image, np.array(self.background, np.uint8))
 
 
-def _without_cell(train: CellSet, kind: str, method: Method) -> list[str]:
+def _without_cell(train: CellSet, kind: str, method: Method, each: Each) -> list[str]:
     """A sentence where too many training cells are not found."""
     _refuse_gray(train, kind)
-    found = nucleus_and_cytoplasm(train.pixels, METHODS[method]()).cell
-    share = float(1 - found.any(axis=(1, 2)).mean())
+    found = by_chunk(partial(_with_cell, method), train.pixels, each, f"{kind}: looking for cells")
+    share = float(1 - np.concatenate([*found]).mean())
     if share <= UNSUITED:
         return []
     return [f"{kind} finds no cell in {share:.0%} of the training images by {method}: such stay as they are."]
 
 
+def _with_cell(method: Method, images: Pixels) -> NDArray[np.bool_]:
+    """True for each image in which a cell is found, shape (k,)."""
+    return np.asarray(nucleus_and_cytoplasm(images, METHODS[method]()).cell.any(axis=(1, 2)))
+
+
 def _refuse_gray(train: CellSet, kind: str) -> None:
-    if train.modality == XRAY or bool(is_gray(train.pixels).mean() > 0.5):
+    gray = [is_gray(images) for images in chunks(train.pixels)]
+    if train.modality == XRAY or bool(np.concatenate(gray).mean() > 0.5):
         raise InputError(
             f"preprocess: {kind} needs stained cells, and these are X-rays or other gray "
             "images; leave it out (clahe, equalize, gamma, denoise and unsharp suit them)."
@@ -146,11 +160,12 @@ class StainNormalization(Settings):
     method: Literal["reinhard", "macenko"] = "reinhard"
     seed: int = 0
 
-    def fit(self, train: CellSet) -> tuple[Learned, list[str]]:
+    def fit(self, train: CellSet, each: Each = map) -> tuple[Learned, list[str]]:
         """The colors of the training cells; refuses X-rays and other gray images."""
         _refuse_gray(train, self.kind)
-        learned = self._reinhard(train) if self.method == "reinhard" else self._macenko(train)
-        kept = np.array([self._changed(image, learned) is None for image in train.pixels])
+        learned = self._reinhard(train, each) if self.method == "reinhard" else self._macenko(train, each)
+        found = by_chunk(partial(self._kept, learned), train.pixels, each, f"{self.kind}: trying")
+        kept = np.concatenate([*found])
         if kept.all():
             raise InputError(
                 f"preprocess: stain_normalization by {self.method} suits none of the training cells; "
@@ -162,6 +177,10 @@ class StainNormalization(Settings):
         """The image in the learned colors; one that the model does not suit stays as it is."""
         changed = self._changed(image, learned)
         return image if changed is None else changed
+
+    def _kept(self, learned: Mapping[str, Any], images: Pixels) -> NDArray[np.bool_]:
+        """True for each image that stays as it is, shape (k,)."""
+        return np.array([self._changed(image, learned) is None for image in images])
 
     def _changed(self, image: Image, learned: Mapping[str, Any]) -> Image | None:
         if self.method == "reinhard":
@@ -184,22 +203,24 @@ class StainNormalization(Settings):
             "such images stay as they are, so colors differ more than it seems."
         ]
 
-    def _reinhard(self, train: CellSet) -> Learned:
-        found = [lab_statistics(image) for image in train.pixels]
+    def _reinhard(self, train: CellSet, each: Each) -> Learned:
+        parts = by_chunk(_lab, train.pixels, each, f"{self.kind}: fitting")
+        found = [statistics for part in parts for statistics in part]
         mean, spread = (np.mean(column, axis=0) for column in zip(*found, strict=True))
         return {"mean": mean.tolist(), "spread": spread.tolist()}
 
-    def _macenko(self, train: CellSet) -> Learned:
+    def _macenko(self, train: CellSet, each: Each) -> Learned:
         """Stains of pixels drawn from all training cells that suit, each relative to its own light."""
-        random, each = numpy_generator(self.seed, "stains"), -(-SAMPLE // len(train))
+        random, wanted = numpy_generator(self.seed, "stains"), -(-SAMPLE // len(train))
+        parts = by_chunk(_lights, train.pixels, each, f"{self.kind}: fitting")
         lights, drawn, found = [], [], None
-        for image in train.pixels:
-            light = light_of(image)
-            flat = optical_density(image, light).reshape(-1, 3)
-            found = stains_of(flat, light)
-            if found is not None and found.suit:
+        for image, light in zip(train.pixels, (light for part in parts for light in part), strict=True):
+            if light is not None:
+                flat = optical_density(image, light).reshape(-1, 3)
                 lights.append(light)
-                drawn.append(flat if len(flat) <= each else random.choice(flat, each, replace=False))
+                drawn.append(flat if len(flat) <= wanted else random.choice(flat, wanted, replace=False))
+        if not drawn:
+            found = _own_stains(train.pixels[-1])
         if drawn:
             found = stains_of(np.concatenate(drawn), np.median(lights, axis=0))
         if found is None or not found.suit:
@@ -215,6 +236,21 @@ class StainNormalization(Settings):
             "share": found.share,
             "black": found.black,
         }
+
+
+def _lab(images: Pixels) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    return [lab_statistics(image) for image in images]
+
+
+def _lights(images: Pixels) -> list[NDArray[np.float64] | None]:
+    """The light of each image that the model of two stains suits; None for the others."""
+    found = [_own_stains(image) for image in images]
+    return [stains.light if stains is not None and stains.suit else None for stains in found]
+
+
+def _own_stains(image: Image) -> Stains | None:
+    light = light_of(image)
+    return stains_of(optical_density(image, light).reshape(-1, 3), light)
 
 
 def _described(found: Stains | None) -> str:
@@ -308,3 +344,19 @@ StepSettings: TypeAlias = Annotated[
     Field(discriminator="kind"),
 ]
 Steps: TypeAlias = tuple[StepSettings, ...]
+
+
+def through(steps: Sequence[Step], learned: Sequence[Mapping[str, Any]], images: Pixels) -> Pixels:
+    """A chunk of images after all steps; here, where no import is heavy, for processes to find it.
+
+    Args:
+        steps: In their order.
+        learned: What each of them learned.
+        images: uint8, shape (k, h, h, 3).
+    """
+    made = np.empty_like(images)
+    for row, image in enumerate(images):
+        for step, values in zip(steps, learned, strict=True):
+            image = step.apply(image, values)
+        made[row] = image
+    return made

@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from cells.card import About, card
 from cells.cellset import CellSet
 from cells.croissant import croissant
+from cells.mapped import chunks
 from cells.names import check_class_names
 from cells.parquet_writer import write_parquet
 from cells.preprocessing import FILE as PREPROCESSING
@@ -78,8 +79,9 @@ def write_set(
     with _whole(root):
         _clear(root)
         write_json(root / CLASSES, list(cells.classes))  # first: says which folders are this set's
-        for row, name in enumerate(file_names):
-            _write_png(cells.pixels[row], root / name, synthetic=cells.origins[row] == "synthetic")
+        images = (image for some in chunks(cells.pixels) for image in some)
+        for image, name, synthetic in zip(images, file_names, cells.is_synthetic, strict=True):
+            _write_png(image, root / name, synthetic=bool(synthetic))
         write_json(root / FACTS, {"image_size": cells.image_size, "cells": len(cells)})
         if parquet:
             write_parquet(cells, file_names, root, root / PARQUET)

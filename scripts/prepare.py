@@ -159,6 +159,8 @@ def _write_audit(
 def _say_findings(facts: dict[str, Any]) -> None:
     for notice in facts["preprocessing"]["notices"] if facts["preprocessing"] else ():
         print(f"WARNING: {notice}")
+    for finding in facts["shallow"]:
+        print(f"WARNING: {finding['says']}")
     found = [f"{len(facts[key])} {what}" for key, what in FOUND.items() if facts[key]]
     if found:
         print(f"Found: {', '.join(found)}.")

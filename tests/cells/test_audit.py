@@ -1,4 +1,6 @@
+import datetime
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from cells.boxes import BoxesData
 from cells.cellset import Loaded
 from cells.duplicates import NearDuplicate, near_duplicates
 from cells.parquet import ParquetData
-from cells.sources import FolderData, PhantomData, load, read
+from cells.sources import CrossSiteData, FolderData, PhantomData, load, read
 from cells.split import SplitSettings, divide
 from runtime.config import load_config
 from runtime.errors import InputError
@@ -197,3 +199,84 @@ def test_drawn_cells_are_said_to_be_drawn() -> None:
     facts = audit(Audited(Loaded(cells), [], divide(cells, SplitSettings())), data)
     assert facts["source_sizes"] == {"16×16": 16}
     assert "drawings, not cells" in page(facts, cells)
+
+
+def deep_tree(root: Path, largest: int, count: int = 6) -> FolderData:
+    """16-bit gray TIFF and PNG files, one of which has a value `largest`, and one RGB file."""
+    rng = np.random.default_rng(0)
+    for label in CLASSES:
+        (root / label).mkdir(parents=True)
+        for i in range(count):
+            gray = rng.integers(0, largest // 2, (16, 16)).astype(np.uint16)
+            if (label, i) == ("b", count - 1):
+                gray[3, 5] = largest
+            Image.fromarray(gray).save(root / label / f"{i}.{('png', 'tif')[i % 2]}")
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(root / label / "rgb.png")
+    return FolderData(root=root, image_size=16)
+
+
+def shallow_of(data: Any) -> list[dict[str, Any]]:
+    loaded = read(data)
+    return list(audit(Audited(loaded, [], None), data)["shallow"])
+
+
+@pytest.mark.parametrize(
+    ("largest", "bits"), [(1023, 10), (1024, 12), (4095, 12), (4096, 14), (16383, 14), (200, 8)]
+)
+def test_16_bit_files_of_fewer_bits_are_told_with_the_key_to_set(
+    tmp_path: Path, largest: int, bits: int
+) -> None:
+    data = deep_tree(tmp_path / "set", largest)
+    (finding,) = shallow_of(data)
+    assert {key: finding[key] for key in ("files", "largest", "bits")} == {
+        "files": 12,
+        "largest": largest,
+        "bits": bits,
+    }
+    assert finding["key"] == f"data.decoding.depth=[0,{2**bits - 1}]" and finding["key"] in finding["says"]
+    words = [f"root={tmp_path / 'set'}", finding["key"].removeprefix("data."), "image_size=16"]
+    changed = load_config(FolderData, None, words)
+    gray = [not name.endswith("rgb.png") for name in load(data).names]
+    assert load(changed).pixels[gray].mean() > 3 * load(data).pixels[gray].mean()
+    assert shallow_of(changed) == [], "the key mends it"
+    html = page(audit(Audited(read(data), [], None), data), load(data))
+    assert finding["key"] in html and "Dark images" in html
+
+
+def test_16_bit_files_that_need_their_range_and_8_bit_files_are_not_told(tmp_path: Path) -> None:
+    assert shallow_of(deep_tree(tmp_path / "deep", 16384)) == []
+    rng = np.random.default_rng(0)
+    for label in CLASSES:
+        (tmp_path / "plain" / label).mkdir(parents=True)
+        for i in range(3):
+            dark = rng.integers(0, 20, (16, 16), dtype=np.uint8)
+            Image.fromarray(dark).save(tmp_path / "plain" / label / f"{i}.png")
+    assert shallow_of(FolderData(root=tmp_path / "plain", image_size=16)) == []
+
+
+def test_of_two_sites_each_is_told_by_its_own_key(tmp_path: Path) -> None:
+    train, test = deep_tree(tmp_path / "one", 60000), deep_tree(tmp_path / "two", 4000)
+    (finding,) = shallow_of(CrossSiteData(train=train, test=test))
+    assert finding["key"] == "data.test.decoding.depth=[0,4095]" and finding["files"] == 12
+
+
+def test_the_title_says_what_was_audited_and_when(tmp_path: Path) -> None:
+    data = deep_tree(tmp_path / "a & b", 60000)
+    cells = load(data)
+    html = page(audit(Audited(Loaded(cells), [], None), data), cells)
+    (title,) = re.findall("<title>(.*)</title>", html)
+    assert title == f"Audit of {tmp_path}/a &amp; b, {datetime.date.today().isoformat()}"
+
+
+def test_what_was_not_found_is_one_line() -> None:
+    cells = patchy(20)
+    html = page(facts_of(cells), cells)
+    assert (
+        "None found: unreadable files, ignored files, label conflicts, cells on several sides of the split "
+        "they came with, near duplicates, exact duplicates." in html
+    )
+    assert not re.search("<h2 id=", html) and "href=" not in html
+    cells = with_pixels(cells, 4, cells.pixels[0])
+    html = page(facts_of(cells), cells)
+    assert re.findall('<h2 id="(.*?)">', html) == ["exact_duplicates"] == re.findall('href="#(.*?)"', html)
+    assert "near duplicates." in html and "exact duplicates." not in html

@@ -17,6 +17,7 @@ from cells.images import (
     fit_square,
     mild_augmentation,
     pack,
+    pack_readable,
     strong_augmentation,
     to_bytes,
     to_pixels,
@@ -168,6 +169,20 @@ def test_a_large_pack_is_mapped_and_the_same(tmp_path: Path, monkeypatch: pytest
     assert isinstance(mapped.base, np.memmap)
     assert not mapped.flags.writeable
     assert np.array_equal(mapped, first)
+
+
+def test_a_large_pack_without_an_unreadable_file_is_mapped_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write(tmp_path, 12)
+    truncate(paths[4])
+    monkeypatch.setattr(packing, "LARGE", 1)
+    packed = pack_readable(paths, 12)
+    assert list(packed.unreadable) == [4] and packed.kept.tolist() == [0, 1, 2, 3, *range(5, 12)]
+    assert isinstance(packed.pixels.base, np.memmap)
+    expected = noise(12, 12, 12, 3)[packed.kept]
+    assert np.array_equal(packed.pixels, expected)
+    assert np.array_equal(pack_readable(paths, 12).pixels, expected), "from the cache"
 
 
 def test_an_unwritable_cache_is_an_input_error(tmp_path: Path) -> None:

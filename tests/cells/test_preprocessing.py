@@ -1,5 +1,7 @@
 """Preprocessing: fitted on train alone, the same again from its file, and never a hole in the leak check."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from cells import chunked, preprocessing
 from cells.cellset import UNPROCESSED, CellSet
 from cells.preprocessing import FILE, Preprocessing, preprocessed
 from cells.reading import read_set
@@ -17,6 +20,7 @@ from cells.stain import lab_statistics, light_of, optical_density, stains_of
 from cells.steps import CropToCell, Denoise, Gamma, Mask, StainNormalization, Steps, Unsharp
 from cells.writing import write_set
 from runtime.errors import InputError
+from runtime.parallel import Each
 
 ALL: Steps = TypeAdapter(Steps).validate_python(
     [
@@ -84,6 +88,35 @@ def test_a_step_is_fitted_to_what_the_ones_before_made(split: Split) -> None:
     fitted = Preprocessing.fit((Gamma(gamma=0.5), StainNormalization()), split.train)
     seen = Preprocessing.fit((Gamma(gamma=0.5),), split.train).cells(split.train)
     assert fitted.learned[1] == Preprocessing.fit((StainNormalization(),), seen).learned[0]
+
+
+def test_the_result_does_not_hang_on_the_number_of_processes(split: Split) -> None:
+    steps = [*ALL, Denoise(method="nl_means")]
+    alone, together = (preprocessed(split, steps, processes) for processes in (1, 2))
+    assert alone.preprocessing == together.preprocessing
+    assert alone.digest == together.digest
+    for one, other in zip(
+        (alone.train, alone.val, alone.test), (together.train, together.val, together.test), strict=True
+    ):
+        assert np.array_equal(one.pixels, other.pixels) and (one.provenance == other.provenance).all()
+
+
+def test_many_cells_are_worked_on_by_all_cores(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    @contextmanager
+    def noted(processes: int) -> Iterator[Each]:
+        asked.append(processes)
+        yield map
+
+    monkeypatch.setattr(preprocessing, "workers", noted)
+    monkeypatch.setattr(chunked, "cores", lambda: 7)
+    preprocessed(split, [Gamma()])
+    monkeypatch.setattr(chunked, "ENOUGH", 10)
+    done = preprocessed(split, [Gamma()])
+    assert done.preprocessing is not None
+    done.preprocessing.apply(split.train.pixels)
+    assert asked == [1, 7, 7]
 
 
 def test_it_is_the_same_from_its_file(split: Split, tmp_path: Path) -> None:
