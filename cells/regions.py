@@ -64,13 +64,13 @@ def central_part(nuclear: Mask) -> Mask:
     if len(areas) == 1:
         return np.zeros(nuclear.shape, bool)
     nearest = np.full(len(areas), np.inf)
-    np.minimum.at(nearest, parts[nuclear], _away(nuclear.shape)[nuclear])
+    np.minimum.at(nearest, parts[nuclear], from_middle(nuclear.shape)[nuclear])
     nearest[areas < SMALLEST * nuclear.size] = np.inf
     return np.asarray(parts == (nearest.argmin() if nearest.min() <= REACH * size else -1))
 
 
 @lru_cache(maxsize=4)
-def _away(shape: tuple[int, int]) -> NDArray[np.float64]:
+def from_middle(shape: tuple[int, int]) -> NDArray[np.float64]:
     """Distance of each pixel from the middle, (h, w)."""
     away = np.hypot(*(np.indices(shape) - (shape[0] - 1) / 2))
     away.setflags(write=False)
