@@ -9,19 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
-from skimage.color import rgb2hsv
-from skimage.filters import gaussian
 from skimage.measure import perimeter
 
 from cells.cellset import CellSet
 from cells.chunked import by_chunk, processes_for
 from cells.masks import HsvMasks, OtsuMasks, central_cell, transmittance
 from cells.necks import parts_of
+from cells.regions import frame
 from cells.writing import MORPHOLOGY
 from runtime.errors import InputError
 from runtime.parallel import workers
@@ -110,28 +109,21 @@ def _row(through: Floats, settings: OtsuMasks | HsvMasks) -> list[float]:
     shares = [area / nucleus.size for area in areas]
     if not inside + around:
         return [*areas, *shares, *[np.nan] * (len(COLUMNS) - 6)]
-    size, box = len(through), _frame(cell)
-    green, hsv = -np.log10(through[..., 1]), rgb2hsv(through[box])
-    noise, nucleus, cytoplasm = _noise(green, size), nucleus[box], cytoplasm[box]
+    size, green = len(through), -np.log10(through[..., 1])
+    kernel = nucleus[frame(nucleus)]  # what has no pixel of the nucleus does not change its numbers
     return [
         *areas,
         *shares,
         inside / around if around else np.nan,
         inside / (inside + around),
-        float(perimeter(np.pad(nucleus, 1))) if inside else np.nan,
-        _solidity(nucleus),
-        _eccentricity(nucleus),
-        float(lobe_count(nucleus, size)) if inside else np.nan,
-        _granularity(green[box], (nucleus, cytoplasm), noise, size),
-        *_color(hsv[nucleus]),
-        *_color(hsv[cytoplasm]),
+        float(perimeter(np.pad(kernel, 1))) if inside else np.nan,
+        _solidity(kernel),
+        _eccentricity(kernel),
+        float(lobe_count(kernel, size)) if inside else np.nan,
+        _granularity(green, (nucleus, cytoplasm), _noise(green, size), size),
+        *_color(through[nucleus]),
+        *_color(through[cytoplasm]),
     ]
-
-
-def _frame(cell: Mask) -> tuple[slice, slice]:
-    """The rows and columns that the cell takes."""
-    rows, columns = np.flatnonzero(cell.any(axis=1)), np.flatnonzero(cell.any(axis=0))
-    return np.s_[rows[0] : rows[-1] + 1], np.s_[columns[0] : columns[-1] + 1]
 
 
 def _noise(density: Floats, size: int) -> float:
@@ -160,10 +152,12 @@ def lobe_count(nucleus: Mask, size: int | None = None) -> int:
 
 def _solidity(nucleus: Mask) -> float:
     """Area over the area of the convex hull of the pixels' corners."""
-    y, x = np.nonzero(nucleus ^ ndimage.binary_erosion(nucleus))
+    y = np.flatnonzero(nucleus.any(axis=1))
     if len(y) == 0:
         return float("nan")
-    corners = np.concatenate([np.stack([y + dy, x + dx], axis=1) for dy in (0, 1) for dx in (0, 1)])
+    # Only the two ends of a row can be corners of the hull.
+    ends = nucleus[y].argmax(axis=1), nucleus.shape[1] - nucleus[y, ::-1].argmax(axis=1)
+    corners = np.concatenate([np.stack([y + down, x], axis=1) for down in (0, 1) for x in ends])
     return float(nucleus.sum() / ConvexHull(corners).volume)  # the "volume" of a plane hull is its area
 
 
@@ -192,22 +186,31 @@ def _granularity(density: Floats, regions: Sequence[Mask], noise: float, size: i
     return float(np.sqrt(max(0.0, power / pixels - noise))) if pixels else float("nan")
 
 
+def _blurred(values: Floats, deviation: float) -> Floats:
+    """Gaussian blur to three standard deviations, nothing beyond the edge, (h, w)."""
+    kernel = cv2.getGaussianKernel(2 * int(3 * deviation + 0.5) + 1, deviation)
+    return np.asarray(cv2.sepFilter2D(values, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_CONSTANT))
+
+
 def _band(density: Floats, region: Mask, size: int) -> Floats:
     """Difference of Gaussians within a region, at its pixels, shape (k,)."""
-    both = np.stack([density * region, region.astype(np.float32)], axis=2)
+    box = frame(region)  # beyond it there is nothing to add
+    inside = region[box]
+    amount, weight = density[box] * inside, inside.astype(np.float32)
     fine, coarse = (
-        gaussian(both, scale * size, mode="constant", channel_axis=2, truncate=3)[region]
+        _blurred(amount, scale * size)[inside] / _blurred(weight, scale * size)[inside]
         for scale in (FINE, COARSE)
     )
-    return np.asarray(fine[:, 0] / fine[:, 1] - coarse[:, 0] / coarse[:, 1])
+    return np.asarray(fine - coarse)
 
 
-def _color(hsv: NDArray[np.floating]) -> tuple[float, float]:
+def _color(rgb: Floats) -> tuple[float, float]:
     """Mean hue in degrees, as a direction weighted by saturation, and mean saturation; (k, 3)."""
-    if len(hsv) == 0:
+    if len(rgb) == 0:
         return float("nan"), float("nan")
-    direction = np.mean(hsv[:, 1] * np.exp(2j * np.pi * hsv[:, 0]))
-    return float(np.degrees(np.angle(direction)) % 360), float(hsv[:, 1].mean())
+    hue, saturation, _ = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2HSV)[0].T  # hue in degrees
+    direction = np.mean(saturation * np.exp(1j * np.radians(hue)))
+    return float(np.degrees(np.angle(direction)) % 360), float(saturation.mean())
 
 
 def as_csv(morphology: Morphology, file_names: Sequence[str]) -> str:

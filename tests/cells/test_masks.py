@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
-from cells.masks import METHODS, cell_boxes, nucleus_and_cytoplasm
+from cells.masks import METHODS, HsvMasks, cell_boxes, nucleus_and_cytoplasm
 from cells.phantom import CLASSES, draw, phantom_masks
+from cells.regions import filled
 from runtime.errors import InputError
 
 
@@ -59,8 +61,35 @@ def test_nuclei_by_otsu_are_those_drawn(overlaps: dict[str, dict[str, float]]) -
     assert min(seen) >= 0.78
 
 
-def test_nuclei_by_fixed_thresholds_are_near(overlaps: dict[str, dict[str, float]]) -> None:
-    assert np.mean([value for name, value in overlaps["hsv"].items() if name != "granular"]) >= 0.75
+def test_nuclei_by_hsv_thresholds_are_those_drawn(overlaps: dict[str, dict[str, float]]) -> None:
+    assert np.mean(list(overlaps["hsv"].values())) >= 0.85
+    assert min(value for name, value in overlaps["hsv"].items() if name != "granular") >= 0.85
+
+
+@pytest.mark.parametrize("stain", [0.75, 1.3])
+def test_hsv_thresholds_follow_the_stain(stain: float) -> None:
+    image, true = draw(CLASSES.index("kidney"), 7_003, 64), phantom_masks(CLASSES.index("kidney"), 7_003, 64)
+    light = np.percentile(image.reshape(-1, 3), 95, axis=0)
+    other = (light * np.minimum(image / light, 1) ** stain).astype(np.uint8)  # Beer-Lambert: more of it
+    nucleus = nucleus_and_cytoplasm(other, HsvMasks()).nucleus
+    assert (nucleus & true[0]).sum() / (nucleus | true[0]).sum() > 0.85
+
+
+def test_hsv_thresholds_can_be_set() -> None:
+    image = draw(CLASSES.index("kidney"), 7_003, 64)
+    usual = nucleus_and_cytoplasm(image, HsvMasks()).nucleus.sum()
+    assert nucleus_and_cytoplasm(image, HsvMasks(value=0.95)).nucleus.sum() < usual
+    assert nucleus_and_cytoplasm(image, HsvMasks(saturation=0.95)).nucleus.sum() < usual
+    assert not nucleus_and_cytoplasm(image, HsvMasks(hue=(60, 120))).cell.any()
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        HsvMasks(value=1.5)
+
+
+def test_holes_are_filled_as_scipy_fills_them() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        mask = rng.random((17, 23)) < 0.6
+        assert np.array_equal(filled(mask), ndimage.binary_fill_holes(mask))
 
 
 def test_true_masks_lie_inside_each_other_at_every_size() -> None:
