@@ -133,7 +133,7 @@ def largest_of_16_bits(path: Path, decoding: Decoding = DEFAULT) -> int | None:
         InputError: See `decode`.
     """
     content = _content(path)
-    with _naming(path), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with _naming(path, decoding), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         _turn_to_page(image, path, decoding)
         if image.mode not in DEEP or _type_range(image.mode, _raw_mode(image)) != (0, 2**16 - 1):
             return None
