@@ -4,15 +4,19 @@
 
 The peer is the loop of diffusers' unconditional training example: cells in files, a DataLoader with
 transforms, UNet2DModel, DDPMScheduler, AdamW, clipping, EMAModel; on the same network, batch and
-precision, with the class given to it as to ours. Both take turns, step by step, so that a noisy
-machine is noisy for both. The limit is the rate of a large matrix product measured between the
-turns. Leaves throughput.md and throughput.png.
+precision, with the class given to it as to ours. Each has a process of its own, since ours changes how a
+process keeps its memory. They take turns, step by step, so that a noisy machine is noisy for both. The
+limit is the rate of a large matrix product measured between the turns. Leaves throughput.md and
+throughput.png.
 """
 
 import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -34,11 +38,13 @@ from cells.writing import write_set
 from generators.diffusion import Diffusion, DiffusionSettings, _unet
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
-from runtime.devices import pick_device
+from runtime.devices import pick_device, prepare_processor
 from runtime.rundir import write_text
 
 PRODUCT = 1024  # edge of the matrices
+WARM = 2  # steps in which memory is laid out
 Step = Callable[[], object]
+Make = Callable[[Path, int, int], Step]
 
 
 class ThroughputSettings(Settings):
@@ -50,8 +56,15 @@ class ThroughputSettings(Settings):
     rounds: int = Field(5, ge=1)
 
 
-def ours(cells: CellSet, batch: int) -> Step:
+def phantom_cells(size: int) -> CellSet:
+    """What both train on."""
+    return phantoms(dict.fromkeys(CLASSES, 20), size, seed=0, split="train")
+
+
+def ours(folder: Path, size: int, batch: int) -> Step:
     """A training step of this project."""
+    prepare_processor()  # as `train` does
+    cells = phantom_cells(size)
     made = Diffusion(DiffusionSettings(batch=batch), cells.classes, cells.image_size)
     numbers, trainer = iter(range(10**9)), made._trainer(cells)
     return lambda: trainer.step(next(numbers))
@@ -109,33 +122,75 @@ def timed(work: Step) -> float:
 
 
 def flops_of(work: Step) -> int:
-    """Floating-point operations of a call."""
+    """Floating-point operations of a call, all of them in its own thread."""
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
 
 
-def row(cells: CellSet, folder: Path, batch: int, rounds: int) -> dict[str, float]:
+def flops_per_image(size: int) -> float:
+    """Of a training step."""
+    cells = phantom_cells(size)
+    trainer = Diffusion(DiffusionSettings(batch=8), cells.classes, size)._trainer(cells)
+    trainer.descent.threads = 1
+    return flops_of(lambda: trainer.step(0)) / 8
+
+
+def serve(make: Make, folder: Path, size: int, batch: int, to: Connection) -> None:
+    """In a process of its own: make a loop, then time a step whenever asked."""
+    work = make(folder, size, batch)
+    while to.recv():
+        to.send(timed(work))
+
+
+class Loop:
+    """A training loop in a process of its own.
+
+    Args:
+        make: `ours` or `theirs`.
+        folder: The cells as files.
+        size: Edge of the images.
+        batch: Images a step.
+    """
+
+    def __init__(self, make: Make, folder: Path, size: int, batch: int) -> None:
+        fresh = get_context("spawn")
+        self._to, end = fresh.Pipe()
+        self._process = fresh.Process(target=serve, args=(make, folder, size, batch, end), daemon=True)
+        self._process.start()
+        end.close()
+
+    def seconds(self) -> float:
+        """Of a step done now."""
+        self._to.send(True)
+        return float(self._to.recv())
+
+    def close(self) -> None:
+        """End the process."""
+        self._to.send(False)
+        self._process.join()
+
+
+def row(folder: Path, size: int, batch: int, rounds: int) -> dict[str, float]:
     """Both loops and the machine's limit in turns, at one size and batch."""
-    size, device = cells.image_size, pick_device()
+    device = pick_device()
     half = torch.bfloat16 if device.type == "cuda" else torch.float32
     matrix = torch.randn(PRODUCT, PRODUCT, device=device, dtype=half)
-    steps = {"ours": ours(cells, batch), "theirs": theirs(folder, size, batch)}
-    steps["limit"] = lambda: matrix @ matrix
-    work = flops_of(steps["ours"])
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):  # memory is laid out in the first
-        for name, step in steps.items():
-            seconds = timed(step)
-            if turn:
-                times[name].append(seconds)
-    seconds = median(times["ours"])
+    times: dict[str, list[float]] = {"ours": [], "theirs": [], "limit": []}
+    with closing(Loop(ours, folder, size, batch)) as own, closing(Loop(theirs, folder, size, batch)) as peer:
+        turns = {"ours": own.seconds, "theirs": peer.seconds, "limit": lambda: timed(lambda: matrix @ matrix)}
+        for turn in range(rounds + WARM):
+            for name, seconds_of in turns.items():
+                seconds = seconds_of()
+                if turn >= WARM:
+                    times[name].append(seconds)
+    seconds, work = median(times["ours"]), flops_per_image(size)
     limit = 2 * PRODUCT**3 / median(times["limit"])
     ratios = [slow / fast for fast, slow in zip(times["ours"], times["theirs"], strict=True)]
     return {
         "size": size, "batch": batch, "speed": batch / seconds, "peer": batch / median(times["theirs"]),
         "ratio": median(ratios), "low": min(ratios), "high": max(ratios),
-        "share": work / seconds / limit, "gflop": work / batch / 1e9,
+        "share": work * batch / seconds / limit, "gflop": work / 1e9,
     }  # fmt: skip
 
 
@@ -185,11 +240,11 @@ def main(arguments: argparse.Namespace) -> None:
     settings = load_config(ThroughputSettings, None, arguments.words)
     rows = []
     for size in settings.sizes:
-        cells = phantoms(dict.fromkeys(CLASSES, 20), size, seed=0, split="train")
         with tempfile.TemporaryDirectory() as name:
-            write_set(cells, Path(name) / "cells")
+            folder = Path(name) / "cells"
+            write_set(phantom_cells(size), folder)
             for batch in settings.batches:
-                rows.append(row(cells, Path(name) / "cells", batch, settings.rounds))
+                rows.append(row(folder, size, batch, settings.rounds))
                 print(", ".join(f"{key} {value:.3g}" for key, value in rows[-1].items()), flush=True)
     write_text(settings.out / "throughput.md", table(rows, settings.rounds))
     plot(rows, settings.out / "throughput.png")
