@@ -27,6 +27,7 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
+from matplotlib.ticker import FuncFormatter, NullLocator
 from pydantic import Field
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -243,6 +244,11 @@ def plot(rows: list[dict[str, float]], path: Path) -> None:
         )
         axes.plot([r["batch"] for r in own], [1e3 / r["peer"] for r in own], "x--", color=line.get_color())
     axes.set(xlabel="batch", ylabel="milliseconds per image", xscale="log", yscale="log")
+    batches = sorted({int(r["batch"]) for r in rows})
+    axes.set_xticks(batches, [str(batch) for batch in batches])
+    axes.xaxis.set_minor_locator(NullLocator())
+    for scale in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        scale(FuncFormatter(lambda value, _: f"{value:.0f}"))
     axes.set_title("Training cost: ours (solid), diffusers' loop (dashed)", fontsize=10)
     axes.legend()
     with writing(path) as aside:
