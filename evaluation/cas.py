@@ -49,9 +49,15 @@ def classification_accuracy(
     """
     _check(real, synthetic, holdout)
     left_out = {
-        name: f"{real.counts[name]} real, {synthetic.counts[name]} synthetic, {holdout.counts[name]} holdout cells"
-        for name in real.classes
-        if min(real.counts[name], synthetic.counts[name], holdout.counts[name]) == 0
+        name: f"{n} real, {m} synthetic, {h} holdout cells"
+        for name, n, m, h in zip(
+            real.classes,
+            real.counts.values(),
+            synthetic.counts.values(),
+            holdout.counts.values(),
+            strict=True,
+        )
+        if min(n, m, h) == 0
     }
     classes = [name for name in real.classes if name not in left_out]
     if len(classes) < 2:

@@ -167,10 +167,10 @@ def _least(side: Side, labels: Sequence[int]) -> int:
 
 
 def _draw(side: Side, labels: Sequence[int], most: int, seed: int) -> Side:
-    """Equally many random rows of each class, as many as the smallest has, at most `most`."""
+    """Equally many random rows of each class, as many as the smallest has, at most `most`; in order."""
     each = min(most, _least(side, labels))
     random = numpy_generator(seed, "draw")
-    rows = [random.permutation(np.flatnonzero(side.labels == label))[:each] for label in labels]
+    rows = [np.sort(random.permutation(np.flatnonzero(side.labels == label))[:each]) for label in labels]
     return side.at(np.concatenate(rows))
 
 

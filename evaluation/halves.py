@@ -25,6 +25,7 @@ RANGES = {
     "density": (0.0, np.inf),
     **dict.fromkeys(("precision", "recall", "coverage"), (0.0, 1.0)),
 }
+SHARES = {"precision": 1, "recall": 0, "coverage": 0}  # of which side they are a share
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def entries(
     found: dict[str, Entry] = {}
     for metric, value in values.items():
         spread = [reading[2][metric] for reading in scores if metric in reading[2]]
-        found[metric] = {"value": value, **interval(value, spread, scale, RANGES.get(metric))}
+        floor = _share_error(value, counts[SHARES[metric]]) if metric in SHARES else 0.0
+        found[metric] = {"value": value, **interval(value, spread, scale, RANGES.get(metric), floor)}
         found[metric] |= {"n_reference": counts[0], "n_synthetic": counts[1]}
         for side, name in enumerate(("matched", "floor")):
             cells = len(halvings[0].rows) if halvings else 0
@@ -123,6 +125,7 @@ def interval(
     halves: Sequence[float],
     scale: float = 1.0,
     within: tuple[float, float] | None = None,
+    least: float = 0.0,
 ) -> Entry:
     """Where a figure would lie with other cells of the same two distributions.
 
@@ -136,6 +139,7 @@ def interval(
         halves: The same of half of either side, repeated.
         scale: By which the spread of the halves is multiplied.
         within: Least and largest value that the figure can take.
+        least: Standard error that it has at the least: a share of 1 in every half is not certain.
 
     Returns:
         ``low``, ``high`` (95 %, Student's t with one degree of freedom less than repeats) and
@@ -146,7 +150,7 @@ def interval(
     """
     if len(halves) < 2:
         return {"low": None, "high": None, "error": None}
-    error = float(np.std(halves, ddof=1)) * scale
+    error = max(float(np.std(halves, ddof=1)) * scale, least)
     return {**around(value, error, len(halves) - 1, within), "error": error}
 
 
@@ -196,6 +200,12 @@ def class_means(per_class: Mapping[str, Mapping[str, Entry]]) -> dict[str, Entry
             "of": len(per_class),
         }
     return found
+
+
+def _share_error(share: float, n: int) -> float:
+    """Standard error of a share of n independent cells, above 0 at 0 and 1 (Wilson, 1927)."""
+    found = stats.binomtest(round(share * n), n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.high - found.low) / 2 / float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def _summary(scores: Sequence[float], n: int) -> Entry:
