@@ -6,6 +6,7 @@ phantoms: the published ones cannot be had everywhere, and agreement does not de
     python benchmarks/command_line.py out=results/command_line
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -18,14 +19,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 from torch_fidelity import feature_extractor_inceptionv3 as inception
 
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from evaluation.encoders import InceptionSettings, build_encoder
-from evaluation.fidelity import fidelity
+from evaluation.fidelity import SCORE_MINIMUM, fidelity
 from evaluation.folders import read_folder
 from evaluation.suite import EvaluateSettings, evaluate_folders
+from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.rundir import write_json, write_text
 
@@ -43,13 +46,13 @@ class CommandLineSettings(Settings):
     """What is compared.
 
     Attributes:
-        count: Images a side.
+        count: Images a side; an inception score needs 100.
         edge: Their edge in pixels.
         out: Folder of the results.
     """
 
-    count: int = 100
-    edge: int = 64
+    count: int = Field(100, ge=SCORE_MINIMUM)
+    edge: int = Field(64, ge=28)
     out: Path
 
 
@@ -66,9 +69,9 @@ class InPieces:
         return np.concatenate([self.encoder.encode(cells.subset(part)) for part in parts])
 
 
-def main() -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Write both sides, score them three times, compare."""
-    settings = load_config(CommandLineSettings, None, sys.argv[1:])
+    settings = load_config(CommandLineSettings, None, arguments.words)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         real, made = (_written(folder / name, settings, seed) for name, seed in (("real", 1), ("made", 2)))
@@ -82,9 +85,9 @@ def main() -> None:
         )["fidelity"]
         reference, synthetic = (read_folder(side, settings.edge, folder / "packed") for side in (real, made))
         pieces = fidelity(reference, synthetic, InPieces(weights, folder / "pieces"))
-    ours = {name: _figure(found, name) for name in KEYS}
     rows = [
-        {"metric": name, "torch-fidelity": theirs[key], "rarecell": ours[name]} for name, key in KEYS.items()
+        {"metric": name, "torch-fidelity": theirs[key], "rarecell": _figure(found, name)}
+        for name, key in KEYS.items()
     ]
     rows.append(
         {
@@ -135,9 +138,10 @@ def _command_line(made: Path, real: Path, weights: Path, count: int) -> dict[str
     """torch-fidelity's own program; KID as one subset of all images, which is its exact estimate."""
     words = ["fidelity", "--cpu", "--json", "--silent", "--no-cache", "--fid", "--kid", "--isc", "--prc"]
     words += ["--kid-subsets", "1", "--kid-subset-size", str(count)]
+    words += ["--feature-extractor", "inception-v3-compat"]  # precision and recall take VGG-16 by default
     words += ["--feature-extractor-weights-path", str(weights), "--input1", str(made), "--input2", str(real)]
     program = Path(sys.executable).parent / words[0]
-    done = subprocess.run([str(program), *words[1:]], capture_output=True, text=True, check=True)
+    done = subprocess.run([str(program), *words[1:]], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -155,4 +159,4 @@ def _save(rows: list[dict[str, Any]], settings: CommandLineSettings) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, words_parser(__doc__, "key=value", "out=DIR, count=100, edge=64"))
