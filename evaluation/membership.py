@@ -8,12 +8,12 @@ GAN-Leaks, section 4.2, by nearest distance to a set of generated images, as her
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from scipy.stats import norm, rankdata
 
 from cells.cellset import CellSet
 from evaluation.encoders import DomainEncoder
-from evaluation.nearest import FeatureSpace, Floats, Space, neighbors
+from evaluation.nearest import FeatureSpace, Floats, Rows, Space, neighbors
 from runtime.seeds import numpy_generator
 
 LEAST = 20  # cells a side; with fewer no interval is worth its name
@@ -48,13 +48,14 @@ def membership(
     if len(seen) < LEAST:
         return {"reason": f"not computable, n = {len(seen)} a side (at least {LEAST})"}
     bank = space.prepare(synthetic, made=True)
-    both = seen + unseen
-    queries = space.prepare(both, made=False)
-    found = neighbors(space, queries, both.labels, bank, synthetic.labels, following=1)
-    scores = -_scaled(found.nearest, both.labels)
-    auc, low, high = delong(scores[: len(seen)], scores[len(seen) :])
-    classes = [name for name, count in seen.counts.items() if count]
-    n = len(seen)
+    everyone = space.prepare(members, made=False)  # not the drawn ones alone: all are cached
+    mine = everyone[torch.from_numpy(seen)]
+    queries = torch.cat([mine, space.prepare(others.subset(unseen), made=False)])
+    labels = np.concatenate([members.labels[seen], others.labels[unseen]])
+    found = neighbors(space, queries, labels, bank, synthetic.labels, following=1)
+    scores, n = -_scaled(found.nearest, labels), len(seen)
+    auc, low, high = delong(scores[:n], scores[n:])
+    classes = [members.classes[label] for label in np.unique(labels)]
     return {"auc": auc, "low": low, "high": high, "n": n, "classes": classes, "verdict": words(low, high)}
 
 
@@ -90,20 +91,20 @@ def words(low: float, high: float) -> str:
     return "no evidence that training cells can be told from unseen ones"
 
 
-def _matched(synthetic: CellSet, members: CellSet, others: CellSet, seed: int) -> tuple[CellSet, CellSet]:
-    """As many members as others of each class that has synthetic cells, drawn at random."""
+def _matched(synthetic: CellSet, members: CellSet, others: CellSet, seed: int) -> tuple[Rows, Rows]:
+    """Rows of as many members as others of each class that has synthetic cells, drawn at random."""
     random = numpy_generator(seed, "membership")
-    seen: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    unseen: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    seen: list[Rows] = [np.zeros(0, np.int64)]
+    unseen: list[Rows] = [np.zeros(0, np.int64)]
     for label in np.unique(synthetic.labels):
         sides = [np.flatnonzero(cells.labels == label) for cells in (members, others)]
         count = min(map(len, sides))
         seen.append(random.permutation(sides[0])[:count])
         unseen.append(random.permutation(sides[1])[:count])
-    return members.subset(np.concatenate(seen)), others.subset(np.concatenate(unseen))
+    return np.concatenate(seen), np.concatenate(unseen)
 
 
-def _scaled(distances: Floats, labels: NDArray[np.int64]) -> Floats:
+def _scaled(distances: Floats, labels: Rows) -> Floats:
     scaled = distances.copy()
     for label in np.unique(labels):
         of_class = labels == label

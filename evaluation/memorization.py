@@ -166,7 +166,7 @@ def near_copies(
     seen = train.subset(rows)
     spaces: list[Space] = [PixelSpace()]
     if encoder is not None:
-        spaces.append(FeatureSpace(encoder, turn_made=len(synthetic) <= len(seen)))
+        spaces.append(FeatureSpace(encoder, turn_made=len(synthetic) + len(unseen) <= len(seen)))
     found = [judged(synthetic, CopyDetector(seen, unseen, per_flag, space), rows) for space in spaces]
     attacks = {space.name: membership(synthetic, seen, unseen, space, seed) for space in spaces}
     return {

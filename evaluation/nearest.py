@@ -97,8 +97,8 @@ class PixelSpace:
 class FeatureSpace:
     """Features of an encoder, at Euclidean distance.
 
-    An encoder is not blind to turns, so one side is encoded in all eight. It is always the same side,
-    the smaller one: then unseen real cells, which stand in for synthetic ones, are treated alike.
+    An encoder is not blind to turns, so one side is encoded in all eight. It is the same side throughout:
+    then unseen real cells, which stand in for synthetic ones, are treated like them.
 
     Args:
         encoder: Gives the features, and caches them.

@@ -34,8 +34,8 @@ class EvaluateSettings(Settings):
         image_size: Edge in pixels that all images are brought to; None takes the synthetic ones'.
         modality: ``xray`` for images that are not to be flipped or turned; ``auto``: as a saved set says.
         floor_repeats: Random halvings of the reference behind each floor.
-        copy_features: Look for copies in feature space, too; encodes the smaller of `real` and `synthetic`
-            in eight orientations.
+        copy_features: Look for copies in feature space, too; encodes `real`, or `synthetic` and
+            `holdout` if they are fewer, in eight orientations.
         labels: Train a judge on `real` and ask it for the class of each synthetic image.
         judge: What that judge is.
         seed: Of every draw and fit.

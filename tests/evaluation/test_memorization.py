@@ -132,8 +132,8 @@ def test_average_cells_are_near_to_many_and_copies_of_none() -> None:
 def test_a_class_with_a_hundred_unseen_cells_has_a_threshold_of_its_own() -> None:
     counts = {CLASSES[0]: 120, CLASSES[1]: 20}
     found = near_copies(FRESH, TRAIN, phantoms(counts, 28, 5))["thresholds"]
-    assert [found[name]["own"] for name in CLASSES] == [True, False, False]
-    assert [found[name]["n"] for name in CLASSES] == [120, 20, 0]
+    assert [found[name]["own"] for name in CLASSES] == [True, *[False] * 5]
+    assert [found[name]["n"] for name in CLASSES] == [120, 20, 0, 0, 0, 0]
     assert len({found[name]["score"] for name in CLASSES[:2]}) == 2
 
 
