@@ -13,6 +13,7 @@ from evaluation.encoders import DomainEncoder
 from evaluation.membership import delong, membership
 from evaluation.memorization import near_copies
 from evaluation.nearest import FeatureSpace, PixelSpace, turned_cells
+from evaluation.scorecard import to_markdown
 
 COUNTS = dict.fromkeys(CLASSES, 40)
 TRAIN, HELD_OUT, FRESH = (phantoms(COUNTS, 20, seed) for seed in (1, 2, 3))
@@ -64,7 +65,7 @@ def test_either_side_can_be_turned(turn_made: bool) -> None:
 
 def test_the_smaller_side_is_turned() -> None:
     half = HELD_OUT.subset(np.arange(0, 240, 2))
-    for count, turned in ((30, True), (200, False)):
+    for count, turned in ((30, True), (150, False)):
         encoder = Thumbnails()
         near_copies(FRESH.subset(np.arange(count)), TRAIN, half, encoder=encoder)
         assert (encoder.sizes.count(count) >= 8) is turned
@@ -117,3 +118,19 @@ def test_turned_cells_are_the_eight_orientations() -> None:
     sets = turned_cells(FRESH.subset([0]))
     assert len({cells.digests[0] for cells in sets}) == 8
     assert sets[0].digests[0] == FRESH.digests[0]
+
+
+def test_the_scorecard_opens_with_the_verdict(copier: dict[str, Any]) -> None:
+    fidelity = {"fingerprint": {}, "left_out": {}, "overall": {}, "per_class": {}}
+    result = {
+        "fidelity": fidelity,
+        "leaking": None,
+        "label_agreement": {"reason": "off"},
+        "near_copies": copier,
+    }
+    lines = to_markdown(result).splitlines()
+    assert lines[2].startswith("**COPIES: this generator copies its training cells. In pixels 100.0% of 240")
+    assert any(line.startswith("| authenticity, features (thumbnails) | 0 |") for line in lines)
+    assert any(
+        "| 1 (1 to 1): training cells can be told from unseen ones | 0.5 | 240 |" in line for line in lines
+    )
