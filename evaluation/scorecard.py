@@ -40,8 +40,7 @@ def warning(result: Mapping[str, Any]) -> str:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The tables as Markdown, with the fingerprint of the figures above them."""
-    fingerprint = result["fidelity"]["fingerprint"]
-    known = ", ".join(f"{key} {_words(value)}" for key, value in fingerprint.items())
+    known = fingerprint_words(result)
     lines = ["# Synthetic against real cells", "", f"Fingerprint: {known}.", ""]
     lines += [f"**Warning.** {warning(result)}", ""] if result["leaking"] else []
     for name, why in result["fidelity"]["left_out"].items():
@@ -56,6 +55,12 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def fingerprint_words(result: Mapping[str, Any]) -> str:
+    """What the figures depend on, in one line."""
+    fingerprint = result["fidelity"]["fingerprint"]
+    return ", ".join(f"{key} {_words(value)}" for key, value in fingerprint.items())
 
 
 def metric_name(metric: str, found: Mapping[str, Any]) -> str:
@@ -135,4 +140,4 @@ def _copy_row(copies: Mapping[str, Any]) -> list[str]:
 
 
 def _line(fields: Sequence[str]) -> str:
-    return "| " + " | ".join(field.replace("|", "\\|") for field in fields) + " |"
+    return "| " + " | ".join(field.replace("|", "\\|").replace("<", "&lt;") for field in fields) + " |"
