@@ -15,7 +15,16 @@ from evaluation.encoders import Encoder
 from evaluation.figures import agreement_figure, strip
 from evaluation.pages import render
 from evaluation.score_figures import bars_figure, map_figure, neighbors_sheet
-from evaluation.scorecard import BETTER, figure, fingerprint_words, metric_name, tables, to_markdown, warning
+from evaluation.scorecard import (
+    BETTER,
+    READING,
+    figure,
+    fingerprint_words,
+    metric_name,
+    tables,
+    to_markdown,
+    warning,
+)
 from evaluation.suite import Sides
 from runtime.rundir import write_bytes, write_text
 from runtime.seeds import numpy_generator
@@ -71,6 +80,7 @@ def write_pages(result: Mapping[str, Any], sides: Sides, encoder: Encoder, file:
         shares=_shares(result["label_agreement"]),
         bank=pictures.bank_words(),
         tables=[{"title": title, "header": header, "rows": rows} for title, header, rows in tables(result)],
+        reading=READING.replace("*", ""),
         fingerprint=fingerprint_words(result),
         config=yaml.safe_dump(dict(result["config"]), sort_keys=False, allow_unicode=True, width=100),
     )
