@@ -72,7 +72,7 @@ def bars_figure(entries: Mapping[str, Entry], better: str) -> bytes:
     Returns:
         A PNG.
     """
-    figure, panels = canvas(7.2, 0.62 * len(entries) + 1.2)
+    figure, panels = canvas(5.4, 0.56 * len(entries) + 1.1)
     axes = panels[0]
     for row, entry in enumerate(entries.values()):
         if "reason" in entry:
@@ -88,7 +88,7 @@ def bars_figure(entries: Mapping[str, Entry], better: str) -> bytes:
     axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.set_xlabel(f"better: {better}")
     handles = [Patch(color=MADE), Patch(color=REAL), Line2D([], [], color=INK, marker="D", mfc="white")]
-    words = ["synthetic, at the floor's n", "floor: real against real", "all synthetic cells"]
+    words = ["synthetic", "floor (real)", "all synthetic cells"]
     figure.legend(handles, words, loc="outside lower center", ncols=3, frameon=False)
     return finish(figure)
 

@@ -193,8 +193,9 @@ def _lead(result: Mapping[str, Any]) -> str:
     counts = result["counts"]
     reference = sum(counts[result["reference"]].values())
     where = "that generator and encoder have not seen" if result["reference"] == "holdout" else "of real="
+    classes = f" of {len(counts['real'])} classes" if len(counts["real"]) > 1 else ""
     return (
-        f"{sum(counts['synthetic'].values()):,} synthetic cells of {len(counts['real'])} class(es), beside "
+        f"{sum(counts['synthetic'].values()):,} synthetic cells{classes}, beside "
         f"{reference:,} real cells {where}."
     )
 
