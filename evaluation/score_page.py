@@ -14,10 +14,12 @@ from evaluation.embedding import BANK, embedding_map, even_rows, nearest_cells
 from evaluation.encoders import Encoder
 from evaluation.figures import agreement_figure, strip
 from evaluation.pages import render
+from evaluation.pairs import pairs_sheet
 from evaluation.score_figures import bars_figure, map_figure, neighbors_sheet
 from evaluation.scorecard import (
     BETTER,
     READING,
+    copying,
     figure,
     fingerprint_words,
     metric_name,
@@ -33,7 +35,7 @@ CLASSES = 12  # shown as pictures, the rarest ones
 SAMPLES = 24  # cells of a class, of either side
 QUERIES = 4  # synthetic cells of a class beside their neighbors
 NEIGHBORS = 5
-OURS = re.compile(r"(map|agreement|bars-\w+|(samples|neighbors)-\d+(-\w+)?)\.png")
+OURS = re.compile(r"(map|agreement|pairs-\w+|bars-\w+|(samples|neighbors)-\d+(-\w+)?)\.png")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def write_pages(result: Mapping[str, Any], sides: Sides, encoder: Encoder, file:
         "bars": pictures.bars(),
         "agreement": pictures.agreement(),
         "neighbors": pictures.neighbors(),
+        "pairs": pictures.pairs(),
     }
     pictures.remove_others()
     write_text(file.with_suffix(".md"), to_markdown(result) + _as_markdown(sections, file.parent))
@@ -74,6 +77,8 @@ def write_pages(result: Mapping[str, Any], sides: Sides, encoder: Encoder, file:
         file.with_suffix(".html"),
         title="Synthetic against real cells",
         lead=_lead(result),
+        copies=result["copies"],
+        verdict=copying(result),
         notices=_notices(result, sides, pictures.classes),
         tiles=_tiles(result),
         sections=sections,
@@ -155,6 +160,17 @@ class _Drawer:
             found.append(Shown(name, self._write(f"neighbors-{label}.png", sheet), text))
         return found
 
+    def pairs(self) -> list[Shown]:
+        """The synthetic cells nearest to a training cell, in pixels and in features."""
+        copies = self.result["near_copies"]
+        found = []
+        for space in (copies, copies.get("features")):
+            if space and space.get("worst"):
+                sheet = pairs_sheet(self.sides.synthetic, self.sides.real, space)
+                name = space["space"]
+                found.append(Shown(f"in {name}", self._write(f"pairs-{name}.png", sheet), ""))
+        return found
+
     def bank_words(self) -> str:
         """How many training cells were looked through."""
         n, m = len(self._bank()), len(self.sides.real)
@@ -206,7 +222,7 @@ def _notices(result: Mapping[str, Any], sides: Sides, shown: Sequence[int]) -> l
     if sides.holdout is None:
         found.append(
             "There is no holdout: the reference may be the cells that the generator was trained on. A "
-            "generator that copies them would look perfect here, and copies are not judged."
+            "generator that copies them would look perfect here."
         )
     left_out = result["fidelity"]["left_out"]
     found += [f"Not in the overall mix: {name} ({why})." for name, why in left_out.items()]
@@ -267,6 +283,7 @@ def _as_markdown(sections: Mapping[str, Sequence[Shown]], base: Path) -> str:
         "bars": "Per class",
         "agreement": "Class asked for and class given",
         "neighbors": "Nearest real training cells",
+        "pairs": "Pairs most like copies",
     }
     lines = []
     for key, shown in sections.items():

@@ -32,6 +32,8 @@ class ScoreSettings(Settings):
         encoder: What the features are; see `evaluation.encoders`.
         modality: ``xray`` for images that are not to be flipped or turned; ``auto``: as a saved set says.
         floor_repeats: Random halvings of the reference behind each floor.
+        copy_features: Look for copies in feature space, too; encodes `real`, or `synthetic` and
+            `holdout` if they are fewer, in eight orientations.
         labels: Train a judge on `real` and ask it for the class of each synthetic image.
         judge: What that judge is.
         cas: Classification accuracy score; costs the training of two networks.
@@ -42,6 +44,7 @@ class ScoreSettings(Settings):
     encoder: EncoderSettings = DomainSettings()
     modality: Modality = "auto"
     floor_repeats: int = Field(default=10, ge=2, le=1000)
+    copy_features: bool = True
     labels: bool = True
     judge: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
     cas: bool = False
@@ -182,7 +185,8 @@ def evaluate_sets(
         encoder: What `suite_encoder` returned; None calls it.
 
     Returns:
-        JSON values: ``config``, ``counts`` per side, ``leaking`` (how many of `real` share an image
+        JSON values: ``config``, ``copies`` (True where the generator copies its training cells, None where
+        that cannot be told), ``counts`` per side, ``leaking`` (how many of `real` share an image
         or a group with a cell of `holdout`; None without one), and the results of `fidelity`, `near_copies`,
         `label_agreement` and `classification_accuracy`, each of the last three a ``{"reason": …}``
         where it cannot be had.
@@ -190,16 +194,18 @@ def evaluate_sets(
     real, synthetic, holdout = _same_classes(real, synthetic, holdout)
     encoder = encoder or suite_encoder(real, settings, cache)
     reference = real if holdout is None else holdout
+    copies = _copies(real, synthetic, holdout, encoder if settings.copy_features else None, settings.seed)
     sides = {"real": real, "synthetic": synthetic, "holdout": holdout}
     return {
         "config": to_dict(settings),
+        "copies": copies.get("copies"),
         "counts": {name: cells.counts for name, cells in sides.items() if cells is not None},
         "leaking": None if holdout is None else shared_cells(real, holdout),
         "reference": "real" if holdout is None else "holdout",
         "fidelity": fidelity(
             reference, synthetic, encoder, floor_repeats=settings.floor_repeats, seed=settings.seed
         ),
-        "near_copies": _copies(real, synthetic, holdout),
+        "near_copies": copies,
         "label_agreement": _labels(real, synthetic, holdout, settings),
         "classification_accuracy": _accuracy(real, synthetic, holdout, settings),
     }
@@ -244,11 +250,14 @@ def _same_classes(
     return real, aligned(synthetic, classes), other
 
 
-def _copies(real: CellSet, synthetic: CellSet, holdout: CellSet | None) -> dict[str, Any]:
+def _copies(
+    real: CellSet, synthetic: CellSet, holdout: CellSet | None, encoder: Encoder | None, seed: int
+) -> dict[str, Any]:
     if holdout is None:
         return {"reason": "not computable: give holdout= with real images the generator has not seen"}
-    found = near_copies(synthetic, real, holdout)
-    for pair in found["worst"]:
+    found = near_copies(synthetic, real, holdout, encoder=encoder, seed=seed)
+    spaces = [found, found["features"] or {"worst": []}]
+    for pair in [pair for one in spaces for pair in one["worst"]]:
         pair["synthetic"] = str(synthetic.names[pair["synthetic_index"]])
         pair["train"] = str(real.names[pair["train_index"]])
     return found

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.score_page import figures_folder
-from evaluation.scorecard import tables, warning
+from evaluation.scorecard import copying, tables, warning
 from evaluation.scoring import EvaluateSettings, refuse_taken, score_folders
 from runtime.command import run_command, split_arguments, take, take_required
 from runtime.config import load_config, to_dict
@@ -53,6 +53,7 @@ def _config(paths: list[Path]) -> Path | None:
 
 def _show(result: dict[str, object], file: Path) -> None:
     console = Console()
+    console.print(copying(result), markup=False)
     for title, header, rows in tables(result):
         table = Table(*header, title=title, title_justify="left")
         for row in rows:

@@ -130,6 +130,7 @@ def test_synthetic_cells_are_kept_with_their_provenance(
 def test_repeated_cells_are_found_to_be_copies(study: tuple[Path, dict[str, Any], list[str]]) -> None:
     found = {q["generator"]: q for q in study[1]["fidelity"]}
     assert found["repeat"]["near_copies"]["share"] == 1.0
+    assert found["repeat"]["near_copies"]["copies"] is True
     assert set(found) == {"repeat", "gan", "diffusion"}
 
 

@@ -119,10 +119,15 @@ def test_blur_lowers_precision(bench: Bench) -> None:
 
 def test_copies_raise_every_copy_measure(bench: Bench) -> None:
     honest, copied = (bench.named(name)["near_copies"] for name in ("honest", "copied"))
-    assert honest["share"] < 0.1
-    assert copied["share"] == 1.0
     assert min(copied["per_class"].values()) == 1.0
-    assert copied["worst"][-1]["distance"] < honest["worst"][0]["distance"]
+    assert (honest["copies"], copied["copies"]) == (False, True)
+    for one, other in ((honest, copied), (honest["features"], copied["features"])):
+        assert other["share"] > 0.9 > 0.1 > one["share"], one["space"]
+        assert other["ratio"]["share"] > one["ratio"]["share"]
+        assert other["authenticity"]["share"] < one["authenticity"]["share"]  # fewer are new
+        assert other["worst"][-1]["distance"] < one["worst"][0]["distance"]
+        attack, vain = (found["membership"][one["space"]]["auc"] for found in (copied, honest))
+        assert attack > 0.9 > 0.65 > vain
 
 
 def test_swapped_classes_show_in_the_label_matrix(bench: Bench) -> None:

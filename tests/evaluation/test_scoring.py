@@ -47,6 +47,8 @@ def test_the_pages_have_every_figure(found: Score, tmp_path: Path) -> None:
     assert json.loads(file.read_text(encoding="utf-8")) == json.loads(json.dumps(found.result))
     drawn = {path.name for path in (tmp_path / "scores-figures").iterdir()}
     wanted = {"map.png", "agreement.png", "bars-kid.png", "bars-frechet.png", "neighbors-0.png"}
+    wanted |= {"pairs-pixels.png", "pairs-features.png"}
+    assert found.result["near_copies"]["sentence"] in (tmp_path / "scores.html").read_text(encoding="utf-8")
     assert drawn >= wanted | {"samples-1-real.png", "samples-1-synthetic.png"}
     page = (tmp_path / "scores.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(drawn)
