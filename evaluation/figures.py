@@ -51,7 +51,7 @@ def strip(pixels: NDArray[np.uint8], columns: int, gap: int = 1) -> bytes:
     for i, image in enumerate(pixels):
         y, x = i // columns * (h + gap), i % columns * (w + gap)
         sheet[y : y + h, x : x + w] = image
-    return _png(Image.fromarray(sheet))
+    return picture(Image.fromarray(sheet))
 
 
 def contact_sheet(cells: CellSet, per_class: int = 12, edge: int = 64) -> bytes:
@@ -76,7 +76,7 @@ def contact_sheet(cells: CellSet, per_class: int = 12, edge: int = 64) -> bytes:
         for column, image in enumerate(cells.of_class(cls).pixels[:per_class]):
             shown = Image.fromarray(image).resize((edge, edge), Image.Resampling.BICUBIC)
             sheet.paste(shown, (left + column * (edge + 2), top))
-    return _png(sheet)
+    return picture(sheet)
 
 
 def counts_figure(before: Mapping[str, int], added: Mapping[str, int], kind: str = "real") -> bytes:
@@ -105,7 +105,7 @@ def counts_figure(before: Mapping[str, int], added: Mapping[str, int], kind: str
     axes.set_xlabel("training cells (log scale)")
     handles = [Patch(color=REAL), Patch(color=MADE)]
     axes.legend(handles, [kind, "added"], frameon=False, loc="lower right")
-    return _finish(figure)
+    return finish(figure)
 
 
 def gains_figure(
@@ -144,7 +144,7 @@ def gains_figure(
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel(label)
-    return _finish(figure)
+    return finish(figure)
 
 
 def recall_figure(
@@ -173,7 +173,7 @@ def recall_figure(
     axes.xaxis.tick_top()
     for tick, name in zip(axes.get_xticklabels(), columns, strict=True):
         tick.set_fontweight("bold" if name in rare else "normal")
-    return _finish(figure)
+    return finish(figure)
 
 
 def agreement_figure(matrix: Sequence[Sequence[float]], classes: Sequence[str]) -> bytes:
@@ -198,7 +198,7 @@ def agreement_figure(matrix: Sequence[Sequence[float]], classes: Sequence[str]) 
         axes.add_patch(Rectangle((label - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=MADE, lw=1.6))
     axes.set_xlabel("class given by the judge")
     axes.set_ylabel("class asked for")
-    return _finish(figure)
+    return finish(figure)
 
 
 def _heat(
@@ -218,21 +218,28 @@ def _heat(
         spine.set_visible(False)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure without pyplot: no display and no global state."""
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of some inches and its panels, without pyplot: no display and no global state."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.add_subplot()
+        return figure, figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
-def _finish(figure: Figure) -> bytes:
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    figure, panels = canvas(width, height)
+    return figure, panels[0]
+
+
+def finish(figure: Figure) -> bytes:
+    """The figure as a PNG."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=170)
     return buffer.getvalue()
 
 
-def _png(image: Image.Image) -> bytes:
+def picture(image: Image.Image) -> bytes:
+    """An image as a PNG."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

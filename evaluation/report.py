@@ -5,21 +5,18 @@ Everything comes from `results.json` and the pictures beside it: the cells are n
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment
-from markupsafe import Markup
 
 from evaluation import statistics
 from evaluation.comparison import compare, comparison_table
 from evaluation.figures import agreement_figure, counts_figure, gains_figure, recall_figure
 from evaluation.gain import METRICS
+from evaluation.pages import render
 from evaluation.statistics import ALPHA, BASELINE, CHOSEN_BY, Trials, points
 from evaluation.strategies import STRATEGIES
 from evaluation.tables import (
@@ -32,7 +29,7 @@ from evaluation.tables import (
     points_interval,
 )
 from runtime.errors import InputError
-from runtime.rundir import read_json, write_bytes, write_text
+from runtime.rundir import read_json, write_bytes
 
 Results = dict[str, Any]
 EARLIER = "Not judged: this study was run by a version without the verdict on copies."
@@ -64,26 +61,8 @@ def write_report(studies: Sequence[Study], out: Path) -> None:
     title = f"Study {contexts[0]['name']}" if len(contexts) == 1 else f"{len(contexts)} studies"
     found = compare([(name, results) for name, _, results in studies])
     axis = None if found is None else comparison_table(found)
-    for name, escape in (("report.html", True), ("report.md", False)):
-        text = resources.files("evaluation").joinpath("templates", f"{name}.j2").read_text(encoding="utf-8")
-        environment = Environment(autoescape=escape, trim_blocks=True, keep_trailing_newline=True)
-        environment.finalize = None if escape else _harmless
-        environment.filters["verbatim"] = Markup
-        environment.filters["embed"] = _embed
-        environment.filters["link"] = lambda path: Path(path).relative_to(out).as_posix()
-        page = environment.from_string(text).render(title=title, studies=contexts, axis=axis)
-        write_text(out / name, re.sub(r"\n{3,}", "\n\n", page))
-
-
-def _harmless(value: object) -> object:
-    """Text in which Markdown finds no markup of HTML and no column of a table."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return value.replace("<", "&lt;").replace("|", "\\|")
-
-
-def _embed(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    for name in ("report.html", "report.md"):
+        render(f"{name}.j2", out / name, title=title, studies=contexts, axis=axis)
 
 
 def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:

@@ -14,6 +14,12 @@ BETTER = {
     "coverage": "higher",
 }
 
+READING = (
+    "*Matched*: the synthetic cells against a random half of the reference, at the half's n. "
+    "*Floor*: the other half against it: what real cells score. Their ranges are 2.5 to 97.5 % of "
+    "the repeats; those of a *value* are its 95 % interval. [In brackets: the floor.]"
+)
+
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """Overall fidelity, fidelity per class, labels and copies, as titled tables.
@@ -48,8 +54,7 @@ def copying(result: Mapping[str, Any]) -> str:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The tables as Markdown, with the fingerprint of the figures above them."""
-    fingerprint = result["fidelity"]["fingerprint"]
-    known = ", ".join(f"{key} {_words(value)}" for key, value in fingerprint.items())
+    known = fingerprint_words(result)
     lines = ["# Synthetic against real cells", "", f"**{copying(result)}**", "", f"Fingerprint: {known}.", ""]
     lines += [f"**Warning.** {warning(result)}", ""] if result["leaking"] else []
     for name, why in result["fidelity"]["left_out"].items():
@@ -57,13 +62,13 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     for title, header, rows in tables(result):
         lines += [f"## {title}", "", _line(header), _line(["---"] * len(header))]
         lines += [*map(_line, rows), ""]
-    lines += [
-        "*Matched*: the synthetic cells against a random half of the reference, at the half's n. "
-        "*Floor*: the other half against it: what real cells score. Their ranges are 2.5 to 97.5 % of "
-        "the repeats; those of a *value* are its 95 % interval. [In brackets: the floor.]",
-        "",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, READING, ""])
+
+
+def fingerprint_words(result: Mapping[str, Any]) -> str:
+    """What the figures depend on, in one line."""
+    fingerprint = result["fidelity"]["fingerprint"]
+    return ", ".join(f"{key} {_words(value)}" for key, value in fingerprint.items())
 
 
 def metric_name(metric: str, found: Mapping[str, Any]) -> str:
@@ -205,4 +210,4 @@ def _attack(found: Mapping[str, Any]) -> list[str]:
 
 
 def _line(fields: Sequence[str]) -> str:
-    return "| " + " | ".join(field.replace("|", "\\|") for field in fields) + " |"
+    return "| " + " | ".join(field.replace("|", "\\|").replace("<", "&lt;") for field in fields) + " |"

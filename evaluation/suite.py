@@ -1,5 +1,6 @@
 """All measures of one synthetic set against real folders: what `scripts/evaluate.py` runs."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,11 @@ from runtime.seeds import numpy_generator, seed_of
 CEILING_SHARE = 5  # without a holdout, one real cell in five is kept from the judge
 
 
-class EvaluateSettings(Settings):
-    """What is scored against what.
+class ScoreSettings(Settings):
+    """How synthetic cells are scored, wherever they come from.
 
     Attributes:
-        real: Folder of real images; with `holdout`, those that the generator was trained on.
-        synthetic: Folder of synthetic images, whoever made them.
-        holdout: Folder of real images that generator and encoder have not seen: the reference.
         encoder: What the features are; see `evaluation.encoders`.
-        image_size: Edge in pixels that all images are brought to; None takes the synthetic ones'.
         modality: ``xray`` for images that are not to be flipped or turned; ``auto``: as a saved set says.
         floor_repeats: Random halvings of the reference behind each floor.
         copy_features: Look for copies in feature space, too; encodes `real`, or `synthetic` and
@@ -44,11 +41,7 @@ class EvaluateSettings(Settings):
         seed: Of every draw and fit.
     """
 
-    real: Path
-    synthetic: Path
-    holdout: Path | None = None
     encoder: EncoderSettings = DomainSettings()
-    image_size: int | None = Field(default=None, ge=8, le=1024)
     modality: Modality = "auto"
     floor_repeats: int = Field(default=10, ge=2, le=1000)
     copy_features: bool = True
@@ -59,8 +52,70 @@ class EvaluateSettings(Settings):
     seed: int = 0
 
 
+class EvaluateSettings(ScoreSettings):
+    """What is scored against what, and how.
+
+    Attributes:
+        real: Folder of real images; with `holdout`, those that the generator was trained on.
+        synthetic: Folder of synthetic images, whoever made them.
+        holdout: Folder of real images that generator and encoder have not seen: the reference.
+        image_size: Edge in pixels that all images are brought to; None takes the synthetic ones'.
+    """
+
+    real: Path
+    synthetic: Path
+    holdout: Path | None = None
+    image_size: int | None = Field(default=None, ge=8, le=1024)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The cells that are scored, and what they are scored against.
+
+    Attributes:
+        real: Real cells; with `holdout`, those that the generator was trained on.
+        synthetic: Cells of the same classes and image size.
+        holdout: Real cells that generator and encoder have not seen, or None.
+    """
+
+    real: CellSet
+    synthetic: CellSet
+    holdout: CellSet | None
+
+    @property
+    def reference(self) -> CellSet:
+        """The real cells that the synthetic ones are compared with."""
+        return self.real if self.holdout is None else self.holdout
+
+    def as_modality(self, asked: str) -> "Sides":
+        """The same cells, said to be of one modality; ``auto`` is what any of them says."""
+        every = [side for side in (self.real, self.synthetic, self.holdout) if side is not None]
+        found = XRAY if any(side.modality == XRAY for side in every) else self.synthetic.modality
+        modality = found if asked == "auto" else asked
+        return replace(
+            self,
+            real=self.real.with_modality(modality),
+            synthetic=self.synthetic.with_modality(modality),
+        )
+
+    def of_same_classes(self) -> "Sides":
+        """All sides in the classes of the real one, or all as one class where a side has none.
+
+        Raises:
+            InputError: If a side has cells of a class that the real one lacks.
+        """
+        return Sides(*_same_classes(self.real, self.synthetic, self.holdout))
+
+
 def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> dict[str, Any]:
-    """Read the folders and score them; see `evaluate_sets`.
+    """Read the folders and score them; see `read_sides` and `evaluate_sets`."""
+    sides, done = read_sides(settings, cache)
+    result = evaluate_sets(sides.real, sides.synthetic, sides.holdout, settings, cache)
+    return {**result, "preprocessing": done}
+
+
+def read_sides(settings: EvaluateSettings, cache: Path | None = None) -> tuple[Sides, dict[str, Any] | None]:
+    """Read the folders, and what preprocessing their cells went through.
 
     Where the synthetic folder holds a ``preprocessing.json``, as synthesize writes it, its generator
     learned from preprocessed cells: real images that are not so yet go through the same steps first.
@@ -68,24 +123,33 @@ def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> d
     Raises:
         InputError: If a folder, an image, a class, the encoder or the preprocessing is not usable.
     """
-    if _fits_domain(settings) and settings.holdout is None:
-        raise InputError(
-            "encoder.kind=domain without encoder.path is fitted on real=, so it cannot score "
-            "against it: give holdout= with other real images, or encoder.path."
-        )
+    refuse_own_reference(settings, settings.holdout is not None)
     size = settings.image_size or image_size(settings.synthetic)
     real = read_folder(settings.real, size, cache)
     synthetic = read_folder(settings.synthetic, size, cache)
     holdout = read_folder(settings.holdout, size, cache) if settings.holdout else None
-    sides = [side for side in (real, synthetic, holdout) if side is not None]
-    asked = settings.modality
-    found = XRAY if any(side.modality == XRAY for side in sides) else synthetic.modality
+    sides = Sides(real, synthetic, holdout).as_modality(settings.modality)
     done = Preprocessing.load(settings.synthetic)
-    real, synthetic = (side.with_modality(found if asked == "auto" else asked) for side in (real, synthetic))
-    real = _alike(real, done, "real")
-    holdout = None if holdout is None else _alike(holdout, done, "holdout")
-    result = evaluate_sets(real, synthetic, holdout, settings, cache)
-    return {**result, "preprocessing": None if done is None else done.to_json()}
+    unseen = None if sides.holdout is None else _alike(sides.holdout, done, "holdout")
+    sides = replace(sides, real=_alike(sides.real, done, "real"), holdout=unseen)
+    return sides, None if done is None else done.to_json()
+
+
+def refuse_own_reference(settings: ScoreSettings, unseen: bool) -> None:
+    """Refuse an encoder that would be fitted on the cells that it scores against.
+
+    Args:
+        settings: Name the encoder.
+        unseen: Whether there is a holdout.
+
+    Raises:
+        InputError: If so.
+    """
+    if _fits_domain(settings) and not unseen:
+        raise InputError(
+            "encoder.kind=domain without encoder.path is fitted on real=, so it cannot score "
+            "against it: give holdout= with other real images, or encoder.path."
+        )
 
 
 def _alike(cells: CellSet, done: Preprocessing | None, role: str) -> CellSet:
@@ -106,8 +170,9 @@ def evaluate_sets(
     real: CellSet,
     synthetic: CellSet,
     holdout: CellSet | None,
-    settings: EvaluateSettings,
+    settings: ScoreSettings,
     cache: Path | None = None,
+    encoder: Encoder | None = None,
 ) -> dict[str, Any]:
     """Score synthetic cells: fidelity, near-copies, label agreement.
 
@@ -115,8 +180,9 @@ def evaluate_sets(
         real: Real cells; the generator's training cells where there is a holdout.
         synthetic: Cells of the same image size.
         holdout: Unseen real cells, the reference; None makes `real` the reference.
-        settings: The folders in it are not read.
+        settings: Folders in it are not read.
         cache: For features.
+        encoder: What `suite_encoder` returned; None calls it.
 
     Returns:
         JSON values: ``config``, ``copies`` (True where the generator copies its training cells, None where
@@ -126,12 +192,7 @@ def evaluate_sets(
         where it cannot be had.
     """
     real, synthetic, holdout = _same_classes(real, synthetic, holdout)
-    if _fits_domain(settings) and len(real.classes) < 2:
-        raise InputError(
-            "encoder.kind=domain needs class folders to be fitted on; set encoder.path, or use "
-            "encoder.kind=onnx."
-        )
-    encoder: Encoder = build_encoder(settings.encoder, real, seed_of(settings.seed, "encoder"), cache)
+    encoder = encoder or suite_encoder(real, settings, cache)
     reference = real if holdout is None else holdout
     copies = _copies(real, synthetic, holdout, encoder if settings.copy_features else None, settings.seed)
     sides = {"real": real, "synthetic": synthetic, "holdout": holdout}
@@ -150,7 +211,26 @@ def evaluate_sets(
     }
 
 
-def _fits_domain(settings: EvaluateSettings) -> bool:
+def suite_encoder(real: CellSet, settings: ScoreSettings, cache: Path | None = None) -> Encoder:
+    """The encoder of all figures of one scoring.
+
+    Args:
+        real: What a domain encoder is fitted on.
+        settings: Name it, and the seed of its fit.
+        cache: For features.
+
+    Raises:
+        InputError: If its weights are not usable, or a domain encoder has no classes to learn.
+    """
+    if _fits_domain(settings) and len(real.classes) < 2:
+        raise InputError(
+            "encoder.kind=domain needs class folders to be fitted on; set encoder.path, or use "
+            "encoder.kind=onnx."
+        )
+    return build_encoder(settings.encoder, real, seed_of(settings.seed, "encoder"), cache)
+
+
+def _fits_domain(settings: ScoreSettings) -> bool:
     return isinstance(settings.encoder, DomainSettings) and settings.encoder.path is None
 
 
@@ -184,7 +264,7 @@ def _copies(
 
 
 def _labels(
-    real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: EvaluateSettings
+    real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: ScoreSettings
 ) -> dict[str, Any]:
     if not settings.labels:
         return {"reason": "switched off by labels=false"}
@@ -200,7 +280,7 @@ def _labels(
 
 
 def _accuracy(
-    real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: EvaluateSettings
+    real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: ScoreSettings
 ) -> dict[str, Any]:
     if not settings.cas:
         return {"reason": "switched off; cas=true trains two networks for it"}

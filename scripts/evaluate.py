@@ -6,12 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.scorecard import copying, tables, to_markdown, warning
-from evaluation.suite import EvaluateSettings, evaluate_folders
+from evaluation.score_page import figures_folder
+from evaluation.scorecard import copying, tables, warning
+from evaluation.scoring import EvaluateSettings, refuse_taken, score_folders
 from runtime.command import run_command, split_arguments, take, take_required
 from runtime.config import load_config, to_dict
 from runtime.errors import InputError
-from runtime.rundir import read_json, write_json, write_text
 
 EXAMPLES = """
 folders: <class>/*.png, split folders of them, a flat folder, or a set that rarecell saved.
@@ -27,7 +27,8 @@ examples:
   # the FID proper, with torch-fidelity's weights
   python scripts/evaluate.py real=cells synthetic=made encoder.kind=inception out=scores.json
 
-Beside FILE.json lies FILE.md, the same as tables.
+Beside FILE.json lie FILE.html (a page with pictures, in one file), FILE.md (the same with FILE-figures/).
+docs/evaluating.md says what each figure means.
 """
 
 
@@ -37,34 +38,17 @@ def main(arguments: argparse.Namespace) -> None:
     out, overrides = take_required(overrides, "out", "scores.json")
     overwrite, overrides = take(overrides, "overwrite")
     settings = load_config(EvaluateSettings, _config(paths), overrides)
-    file = _free(Path(out), settings, overwrite == "true")
-    result = evaluate_folders(settings)
-    write_json(file, result)
-    write_text(file.with_suffix(".md"), to_markdown(result))
-    _show(result, file)
+    file = Path(out)
+    refuse_taken(file, to_dict(settings), overwrite == "true")
+    found = score_folders(settings)
+    found.write(file, overwrite=True)  # what was there is of the same config, or may be lost
+    _show(found.result, file)
 
 
 def _config(paths: list[Path]) -> Path | None:
     if len(paths) > 1:
         raise InputError(f"{paths[1]}: one config file at most; folders are given as real=DIR.")
     return paths[0] if paths else None
-
-
-def _free(file: Path, settings: EvaluateSettings, overwrite: bool) -> Path:
-    """The file, unless it holds the result of another config."""
-    if file.suffix != ".json":
-        raise InputError(f"out={file}: name a file that ends in .json.")
-    if not overwrite and file.exists():
-        found = read_json(file)
-        found = found.get("config", {}) if isinstance(found, dict) else {}
-        for key, value in to_dict(settings).items():
-            if found.get(key) != value:
-                raise InputError(
-                    f"{file} holds a result with another '{key}'; choose another out=, or add overwrite=true."
-                )
-    if not overwrite and not file.exists() and file.with_suffix(".md").exists():
-        raise InputError(f"{file.with_suffix('.md')} exists; choose another out=, or add overwrite=true.")
-    return file
 
 
 def _show(result: dict[str, object], file: Path) -> None:
@@ -77,7 +61,8 @@ def _show(result: dict[str, object], file: Path) -> None:
         console.print(table)
     if result["leaking"]:
         console.print(f"WARNING: {warning(result)}", markup=False)
-    console.print(f"written: {file} and {file.with_suffix('.md')}", soft_wrap=True)
+    written = [file, file.with_suffix(".md"), file.with_suffix(".html"), figures_folder(file)]
+    console.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -129,6 +129,7 @@ def test_a_result_of_another_config_is_not_overwritten(
     ]
     words += [f"holdout={folders / 'holdout'}", "encoder.kind=domain", *QUICK]
     assert call(*words) == 0
+    assert out.with_suffix(".html").is_file() and (tmp_path / "x-figures" / "map.png").is_file()
     first = out.read_bytes()
     assert call(*words, "seed=1") == 2
     assert "another 'seed'" in capsys.readouterr().err
