@@ -30,11 +30,10 @@ import torch
 from numpy.typing import NDArray
 
 import generators
-from cells.cellset import CellSet
 from cells.reading import read_set
 from cells.writing import write_set
 from classifiers.training import Classifier
-from evaluation.curation import curate
+from evaluation.curation import RealCells, curate, to_quota
 from evaluation.figures import contact_sheet
 from evaluation.findings import measure, overall, save_pairs, save_strips
 from evaluation.gain import confusion, scores
@@ -155,9 +154,10 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
         kept = synthesize(generator, wanted, seed, kind, study.split.digest)
         funnel: list[dict[str, Any]] = []
         if curator is not None:
-            kept, funnel = curate(kept, curator, study.settings.curation, study.copies)
-        cells = within(kept, study.shortfall)
-        funnel = [*funnel, {"filter": "quota", "in": kept.counts, "out": cells.counts}]
+            real = RealCells(study.split.train, study.split.val)
+            kept, funnel = curate(kept, curator, study.settings.curation, study.copies, real)
+        cells, last = to_quota(kept, study.shortfall, curator, study.settings.curation)
+        funnel = [*funnel, last]
         write_set(cells, folder)
         times.append(time.monotonic())
         seconds = dict(zip(("generator", "synthesis"), np.diff(times).round(2).tolist(), strict=True))
@@ -179,12 +179,6 @@ def fitted(study: Study, kind: str, seed: int) -> Generator:
     generator = generator.fit(train, run, None if kind == "repeat" else study.watch)
     refuse_seen(run.path / "model" / "seen.txt", study.split.val + study.split.test)
     return generator
-
-
-def within(cells: CellSet, limits: dict[str, int]) -> CellSet:
-    """The first cells of each class, up to its limit, in their order."""
-    kept = [np.flatnonzero(cells.labels == cells.classes.index(c))[:n] for c, n in limits.items()]
-    return cells.subset(np.sort(np.concatenate(kept)).astype(np.int64))
 
 
 def record(study: Study, number: int, trial: Trial, result: dict[str, Any]) -> None:

@@ -84,10 +84,18 @@ def funnel_rows(funnels: Sequence[Mapping[str, Any]], asked: Mapping[str, int]) 
                     "before": f"{before:,}",
                     "after": f"{after:,}",
                     "rejected": f"{before - after:,} ({(before - after) / max(before, 1):.0%})",
+                    "rule": stages[0].get("rule", ""),  # a study of an earlier version has none
+                    "real": _real_rejected(stages),
                     "classes": ", ".join(f"{c} {n:,}{of[c]}" for c, n in classes.items() if c in of),
                 }
             )
     return rows
+
+
+def _real_rejected(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Share of held-out real cells that a filter would reject, the mean over generators."""
+    shares = [s["real_rejected"] for s in stages if s.get("real_rejected") is not None]
+    return f"{sum(shares) / len(shares):.1%} of {stages[0]['real_n']:,}" if shares else "–"
 
 
 def chosen_table(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from cells.preprocessing import Preprocessing
 from cells.reading import read_set
 from cells.steps import Gamma
 from classifiers.training import Classifier
-from evaluation.benchmark import run_study, within
+from evaluation.benchmark import run_study
+from evaluation.diversity import within
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
