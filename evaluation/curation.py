@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,6 +147,13 @@ def filters(
     if settings.near_duplicates > 0 and real is not None:
         found.append(_repeat_filter(settings.near_duplicates, real))
     return found
+
+
+def passing(asked: Sequence[Filter], cells: CellSet) -> CellSet:
+    """The cells that all filters let through, each seeing what the one before it left."""
+    for each in asked:
+        cells = cells.subset(each.keep(cells)) if len(cells) else cells
+    return cells
 
 
 def _label_filter(classifier: Classifier, settings: CurationSettings, real: RealCells | None) -> Filter:

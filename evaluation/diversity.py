@@ -15,7 +15,7 @@ from classifiers.training import Classifier
 def within(cells: CellSet, limits: Mapping[str, int]) -> CellSet:
     """The first cells of each class, up to its limit, in their order."""
     kept = [np.flatnonzero(cells.labels == cells.classes.index(c))[:n] for c, n in limits.items()]
-    return cells.subset(np.sort(np.concatenate(kept)).astype(np.int64))
+    return cells.subset(np.sort(np.concatenate([np.zeros(0, np.int64), *kept])))
 
 
 def covering(cells: CellSet, limits: Mapping[str, int], classifier: Classifier) -> CellSet:

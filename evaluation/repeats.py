@@ -13,7 +13,7 @@ from evaluation.calibration import Calibration, Scores, calibrate
 
 EDGE = 14  # pixels: fine detail and noise vanish, the cell's build remains
 CHUNK = 512
-MOST = 2000  # real cells of a class that the threshold is read on
+MOST = 500  # real cells of a class that the threshold is read on: time is square in it
 
 
 class Repeats:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from cells.cellset import UNPROCESSED, XRAY, CellSet
@@ -12,15 +11,15 @@ from cells.medmnist import Modality
 from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.agreement import label_agreement
+from evaluation.cross_fitting import TooFewReal, cross_fitted_agreement
 from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
 from evaluation.fidelity import fidelity
 from evaluation.folders import FLAT, aligned, flattened, image_size, read_folder
 from evaluation.memorization import near_copies
+from evaluation.morphology_match import Known, known_numbers, morphology_match
 from runtime.config import Settings, to_dict
 from runtime.errors import InputError, suggest
-from runtime.seeds import numpy_generator, seed_of
-
-CEILING_SHARE = 5  # without a holdout, one real cell in five is kept from the judge
+from runtime.seeds import seed_of
 
 
 class EvaluateSettings(Settings):
@@ -36,6 +35,8 @@ class EvaluateSettings(Settings):
         floor_repeats: Random halvings of the reference behind each floor.
         labels: Train a judge on `real` and ask it for the class of each synthetic image.
         judge: What that judge is.
+        judge_folds: Without a holdout the judge is cross-fitted: so many nets, so many trainings.
+        morphology: Compare areas, nucleus-to-cytoplasm ratio, lobes, granularity and hue; not of X-rays.
         seed: Of every draw and fit.
     """
 
@@ -48,6 +49,8 @@ class EvaluateSettings(Settings):
     floor_repeats: int = Field(default=10, ge=2, le=1000)
     labels: bool = True
     judge: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
+    judge_folds: int = Field(default=5, ge=3, le=20)
+    morphology: bool = True
     seed: int = 0
 
 
@@ -76,8 +79,20 @@ def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> d
     real, synthetic = (side.with_modality(found if asked == "auto" else asked) for side in (real, synthetic))
     real = _alike(real, done, "real")
     holdout = None if holdout is None else _alike(holdout, done, "holdout")
-    result = evaluate_sets(real, synthetic, holdout, settings, cache)
+    known = _known_morphology(settings, real, synthetic, holdout)
+    result = evaluate_sets(real, synthetic, holdout, settings, cache, known)
     return {**result, "preprocessing": None if done is None else done.to_json()}
+
+
+def _known_morphology(
+    settings: EvaluateSettings, real: CellSet, synthetic: CellSet, holdout: CellSet | None
+) -> Known:
+    """What the folders that rarecell wrote already say of their cells."""
+    pairs = ((settings.real, real), (settings.synthetic, synthetic), (settings.holdout, holdout))
+    found = [known_numbers(f, cells) for f, cells in pairs if f is not None and cells is not None]
+    return (
+        {digest: values for each in found for digest, values in each.items()} if settings.morphology else {}
+    )
 
 
 def _alike(cells: CellSet, done: Preprocessing | None, role: str) -> CellSet:
@@ -100,8 +115,9 @@ def evaluate_sets(
     holdout: CellSet | None,
     settings: EvaluateSettings,
     cache: Path | None = None,
+    known: Known | None = None,
 ) -> dict[str, Any]:
-    """Score synthetic cells: fidelity, near-copies, label agreement.
+    """Score synthetic cells: fidelity, near-copies, label agreement, morphology.
 
     Args:
         real: Real cells; the generator's training cells where there is a holdout.
@@ -109,11 +125,13 @@ def evaluate_sets(
         holdout: Unseen real cells, the reference; None makes `real` the reference.
         settings: The folders in it are not read.
         cache: For features.
+        known: Morphology of cells where a written set has it; see `evaluation.morphology_match`.
 
     Returns:
         JSON values: ``config``, ``counts`` per side, ``leaking`` (how many of `real` share an image
-        or a group with a cell of `holdout`; None without one), and the results of `fidelity`, `near_copies`
-        and `label_agreement`, each of the last two a ``{"reason": …}`` where it cannot be had.
+        or a group with a cell of `holdout`; None without one), and the results of `fidelity`,
+        `near_copies`, `label_agreement` and `morphology`, each of the last three a ``{"reason": …}``
+        where it cannot be had.
     """
     real, synthetic, holdout = _same_classes(real, synthetic, holdout)
     if _fits_domain(settings) and len(real.classes) < 2:
@@ -134,6 +152,7 @@ def evaluate_sets(
         ),
         "near_copies": _copies(real, synthetic, holdout),
         "label_agreement": _labels(real, synthetic, holdout, settings),
+        "morphology": _morphology(reference, synthetic, known, settings),
     }
 
 
@@ -167,6 +186,16 @@ def _copies(real: CellSet, synthetic: CellSet, holdout: CellSet | None) -> dict[
     return found
 
 
+def _morphology(
+    reference: CellSet, synthetic: CellSet, known: Known | None, settings: EvaluateSettings
+) -> dict[str, Any]:
+    if not settings.morphology:
+        return {"reason": "switched off by morphology=false"}
+    return morphology_match(
+        reference, synthetic, floor_repeats=settings.floor_repeats, seed=settings.seed, known=known
+    )
+
+
 def _labels(
     real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: EvaluateSettings
 ) -> dict[str, Any]:
@@ -174,20 +203,19 @@ def _labels(
         return {"reason": "switched off by labels=false"}
     if len(real.classes) < 2:
         return {"reason": "not computable: needs class folders on every side"}
-    train, unseen = (real, holdout) if holdout is not None else _ceiling_split(real, settings.seed)
-    if min(train.counts.values()) == 0:
-        empty = min(train.counts, key=lambda name: train.counts[name])
+    if min(real.counts.values()) == 0:
+        empty = min(real.counts, key=lambda name: real.counts[name])
         return {"reason": f"not computable: no real image of class '{empty}' to train a judge on"}
-    judge = Classifier(train.classes, settings.judge)
-    judge.fit(train, seed=seed_of(settings.seed, "judge"), description="judge of labels")
-    return label_agreement(synthetic, judge, unseen)
+    if holdout is None:
+        return _cross_fitted(real, synthetic, settings)
+    judge = Classifier(real.classes, settings.judge)
+    judge.fit(real, seed=seed_of(settings.seed, "judge"), description="judge of labels")
+    return label_agreement(synthetic, judge, holdout)
 
 
-def _ceiling_split(real: CellSet, seed: int) -> tuple[CellSet, CellSet]:
-    """Keep one cell in five of each class from the judge."""
-    random = numpy_generator(seed, "ceiling")
-    kept = np.zeros(len(real), dtype=bool)
-    for label in range(len(real.classes)):
-        rows = random.permutation(np.flatnonzero(real.labels == label))
-        kept[rows[: len(rows) // CEILING_SHARE]] = True
-    return real.subset(~kept), real.subset(kept)
+def _cross_fitted(real: CellSet, synthetic: CellSet, settings: EvaluateSettings) -> dict[str, Any]:
+    seed = seed_of(settings.seed, "judge")
+    try:
+        return cross_fitted_agreement(synthetic, real, settings.judge, settings.judge_folds, seed)
+    except TooFewReal as error:
+        return {"reason": f"not computable: {error}"}

@@ -128,6 +128,16 @@ def test_synthetic_cells_are_kept_with_their_provenance(
     assert {p["split_digest"] for p in made.provenance} == {study[1]["cells"]["digest"]}
 
 
+def test_each_filter_is_scored_on_the_drawn_cells(study: tuple[Path, dict[str, Any], list[str]]) -> None:
+    out, results, _ = study
+    assert [a["generator"] for a in results["ablations"]] == ["gan", "diffusion"]
+    drawn = read_set(out / "drawn" / "gan" / "seed-0")
+    assert drawn.counts["blast"] == 11 and results["ablations"][0]["rows"][0]["passed"] == 11
+    assert not (out / "drawn" / "repeat").exists()
+    assert "What each filter is worth" in (out / "report.md").read_text()
+    assert "What each filter is worth" in (out / "report.html").read_text()
+
+
 def test_repeated_cells_are_found_to_be_copies(study: tuple[Path, dict[str, Any], list[str]]) -> None:
     found = {q["generator"]: q for q in study[1]["fidelity"]}
     assert found["repeat"]["near_copies"]["share"] == 1.0
