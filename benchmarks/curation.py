@@ -1,22 +1,25 @@
 """What each filter of the curation is worth on the cells of a saved study.
 
-    uv run benchmarks/curation.py STUDY out=DIR [generator.kind=gan] [curation.realism=0.1 ...]
+    uv run benchmarks/curation.py STUDY out=DIR [curation.realism=0.1 ...]
 
-STUDY is the out= of scripts/benchmark.py: its generators, networks and settings are read, nothing in
-it is changed but for cells that it has not kept (``drawn/``), which its generator draws again. Other
-values of ``curation.*`` may be given. Written: DIR/curation.json and DIR/curation.md.
+STUDY is the out= of scripts/benchmark.py: its generators, networks and settings are read. Cells that it
+has not kept (``drawn/``) its generator draws again. Other values of ``curation.*`` may be given, and
+``strategies=[real,gan]`` leaves out the other generators. Written: DIR/curation.json and DIR/curation.md.
 """
 
 import argparse
 from functools import partial
 from pathlib import Path
 
+from cells.cellset import CellSet
+from cells.reading import read_set
 from evaluation.ablation import ablate
 from evaluation.ablation_table import ablation_tables
 from evaluation.ablations import bench_of
-from evaluation.benchmark import drawn
 from evaluation.settings import StudySettings
-from evaluation.study import open_study
+from evaluation.study import Study, open_study
+from generators import load
+from generators.synthesize import synthesize
 from runtime.command import run_command, take
 from runtime.config import load_config, to_dict
 from runtime.devices import prepare_processor
@@ -35,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     prepare_processor()
     study = open_study(settings, RunDir(folder), partial(print, flush=True))
     records = [
-        {"generator": kind, "seed": seed, **ablate(bench_of(study, drawn(study, kind, seed)), seed_of(kind))}
+        {"generator": kind, "seed": 0, **ablate(bench_of(study, drawn(study, kind)), seed_of(kind))}
         for kind, seed in study.generators
         if seed == 0 and kind != "repeat"
     ]
@@ -44,6 +47,16 @@ def main(arguments: argparse.Namespace) -> None:
     page = "\n\n".join(table(each) for each in ablation_tables(records)) + "\n"
     write_text(target / "curation.md", page)
     print(page, end="")
+
+
+def drawn(study: Study, kind: str) -> CellSet:
+    """What the generator of seed 0 drew before curation, as the study kept it, or drawn again."""
+    part = f"{kind}/seed-0"
+    kept = study.run.path / "drawn" / part
+    if (kept / "metadata.jsonl").is_file():
+        return read_set(kept)
+    generator = load(study.run.path / "generators" / part)
+    return synthesize(generator, study.drawn, 0, kind, study.split.digest)
 
 
 def table(found: dict[str, object]) -> str:

@@ -11,6 +11,7 @@ from cells.medmnist import Modality
 from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.agreement import label_agreement
+from evaluation.cas import classification_accuracy
 from evaluation.cross_fitting import TooFewReal, cross_fitted_agreement
 from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
 from evaluation.fidelity import fidelity
@@ -37,6 +38,8 @@ class EvaluateSettings(Settings):
         judge: What that judge is.
         judge_folds: Without a holdout the judge is cross-fitted: so many nets, so many trainings.
         morphology: Compare areas, nucleus-to-cytoplasm ratio, lobes, granularity and hue; not of X-rays.
+        cas: Classification accuracy score; costs the training of two networks.
+        cas_classifier: What those two are.
         seed: Of every draw and fit.
     """
 
@@ -51,6 +54,8 @@ class EvaluateSettings(Settings):
     judge: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
     judge_folds: int = Field(default=5, ge=3, le=20)
     morphology: bool = True
+    cas: bool = False
+    cas_classifier: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
     seed: int = 0
 
 
@@ -130,8 +135,8 @@ def evaluate_sets(
     Returns:
         JSON values: ``config``, ``counts`` per side, ``leaking`` (how many of `real` share an image
         or a group with a cell of `holdout`; None without one), and the results of `fidelity`,
-        `near_copies`, `label_agreement` and `morphology`, each of the last three a ``{"reason": …}``
-        where it cannot be had.
+        `near_copies`, `label_agreement`, `classification_accuracy` and `morphology`, each of the last
+        four a ``{"reason": …}`` where it cannot be had.
     """
     real, synthetic, holdout = _same_classes(real, synthetic, holdout)
     if _fits_domain(settings) and len(real.classes) < 2:
@@ -153,6 +158,7 @@ def evaluate_sets(
         "near_copies": _copies(real, synthetic, holdout),
         "label_agreement": _labels(real, synthetic, holdout, settings),
         "morphology": _morphology(reference, synthetic, known, settings),
+        "classification_accuracy": _accuracy(real, synthetic, holdout, settings),
     }
 
 
@@ -219,3 +225,14 @@ def _cross_fitted(real: CellSet, synthetic: CellSet, settings: EvaluateSettings)
         return cross_fitted_agreement(synthetic, real, settings.judge, settings.judge_folds, seed)
     except TooFewReal as error:
         return {"reason": f"not computable: {error}"}
+
+
+def _accuracy(
+    real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: EvaluateSettings
+) -> dict[str, Any]:
+    if not settings.cas:
+        return {"reason": "switched off; cas=true trains two networks for it"}
+    if holdout is None:
+        return {"reason": "not computable: give holdout= with real images the generator has not seen"}
+    seed = seed_of(settings.seed, "accuracy score")
+    return classification_accuracy(real, synthetic, holdout, settings.cas_classifier, seed)
