@@ -70,8 +70,9 @@ def measure(
 
     Returns:
         `fidelity` (a list; a missing encoder gives `{"name": "FID", "reason": …}`),
-        `near_copies`, `agreement`.
+        `near_copies` (in features by the first encoder that is there), `agreement`.
     """
+    known = [encoder for encoder in encoders if not isinstance(encoder, str)]
     return {
         "fidelity": [
             {"name": "FID", "reason": encoder}
@@ -79,7 +80,9 @@ def measure(
             else fidelity(split.test, synthetic, encoder, floor_repeats=floor_repeats, seed=seed)
             for encoder in encoders
         ],
-        "near_copies": near_copies(synthetic, split.train, split.test),
+        "near_copies": near_copies(
+            synthetic, split.train, split.test, encoder=known[0] if known else None, seed=seed
+        ),
         "agreement": label_agreement(synthetic, judge, split.test),
     }
 
@@ -123,7 +126,7 @@ def save_pairs(
         copies: As `evaluation.memorization.near_copies` returns it.
 
     Returns:
-        One dict a pair: `synthetic` and `training` (file names), `class`, `distance`.
+        One dict a pair: `synthetic` and `training` (file names), `class`, `distance`, `copy`.
     """
     pairs = []
     for rank, found in enumerate(copies["worst"][:PAIRS]):
@@ -133,7 +136,7 @@ def save_pairs(
             index = found[f"{'synthetic' if side == 'synthetic' else 'train'}_index"]
             write_bytes(folder / name, strip(cells.pixels[[index]], 1))
             one[side] = name
-        pairs.append({**one, "distance": float(found["distance"])})
+        pairs.append({**one, "distance": float(found["distance"]), "copy": bool(found["copy"])})
     return pairs
 
 
@@ -146,4 +149,5 @@ def overall(record: Mapping[str, Any]) -> dict[str, float]:
         if "value" in found
     }
     shares = {name: record[name]["share"] for name in ("near_copies", "agreement")}
-    return {name: float(np.round(value, 6)) for name, value in {**shares, **figures}.items()}
+    known = {name: value for name, value in {**shares, **figures}.items() if value is not None}
+    return {name: float(np.round(value, 6)) for name, value in known.items()}

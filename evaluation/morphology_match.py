@@ -27,7 +27,7 @@ MEASURES = {
 }
 CIRCULAR = ("nucleus_hue",)
 LEAST = 20  # cells of a class on either side, as for the KID
-MOST = 100  # cells of a class and side that are measured: some 20 ms each
+MOST = 100  # cells of a class and side that are measured: some milliseconds each
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 Values = NDArray[np.float64]

@@ -37,6 +37,7 @@ from runtime.errors import InputError
 from runtime.rundir import read_json, write_bytes, write_text
 
 Results = dict[str, Any]
+EARLIER = "Not judged: this study was run by a version without the verdict on copies."
 Study = tuple[str, Path, Results]  # its name, its directory (for pictures), its results
 
 
@@ -96,7 +97,7 @@ def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "name": name,
         "verdict": _verdict(conclusion, results["config"]["shared_generators"]),
         "tiles": _tiles(conclusion),
-        "notices": results["notices"],
+        "notices": [*_copiers(results), *results["notices"]],
         "rare": ", ".join(cells["rare"]),
         "unseen": "unseen phantom cells" if cells["phantom"] else "unseen real cells",
         "drawn": cells["phantom"],
@@ -311,12 +312,14 @@ def _copies(results: Results, pictures: _Pictures) -> list[dict[str, Any]]:
     rows = []
     for kind in dict.fromkeys(q["generator"] for q in results["fidelity"]):
         found = [q for q in results["fidelity"] if q["generator"] == kind]
-        shares, first = [q["near_copies"]["share"] for q in found], found[0]["near_copies"]
+        shares = [q["near_copies"]["share"] for q in found if q["near_copies"]["share"] is not None]
+        first = found[0]["near_copies"]
+        marked = sum(bool(q["near_copies"].get("copies")) for q in found)
         pairs = [
             {
                 "synthetic": pictures.copy(p["synthetic"]),
                 "training": pictures.copy(p["training"]),
-                "flagged": p["distance"] <= first["threshold"],
+                "flagged": p["copy"] if "copy" in p else p["distance"] <= first["threshold"],
                 "text": f"{p['class']}, distance {p['distance']:.2f}",
             }
             for p in found[0].get("pairs", [])
@@ -326,12 +329,33 @@ def _copies(results: Results, pictures: _Pictures) -> list[dict[str, Any]]:
             if kind == "repeat"
             else ""
         )
-        text = (
-            f"{mean_range(shares)} near-copies (unseen cells: 1%); a copy is closer than "
-            f"{first['threshold']:.2f}, where 1 is the median unseen cell of the class.{control}"
-        )
-        rows.append({"name": kind, "text": text, "pairs": pairs})
+        said = first.get("sentence", EARLIER)
+        pixels = f" Near-copies in pixels: {mean_range(shares)}." if shares else ""
+        text = f"{said}{pixels}{_attack(first)}{control}"
+        many = f" ({marked} of {len(found)} generators)" if marked and len(found) > 1 else ""
+        name = f"{kind}: COPIES{many}" if marked else kind
+        rows.append({"name": name, "text": text, "pairs": pairs})
     return rows
+
+
+def _attack(found: dict[str, Any]) -> str:
+    """The membership attacks that could be run, in a sentence each."""
+    known = [(space, one) for space, one in found.get("membership", {}).items() if "reason" not in one]
+    return "".join(
+        f" Membership attack in {space}: AUC {one['auc']:.2f} ({one['low']:.2f} to {one['high']:.2f}), "
+        f"{one['verdict']}."
+        for space, one in known
+    )
+
+
+def _copiers(results: Results) -> list[str]:
+    """What stands first in the report, whatever the figures: which generators copy."""
+    kinds = [q["generator"] for q in results["fidelity"] if q["near_copies"].get("copies")]
+    return [
+        f"The generator {kind} copies its training cells: its fidelity and gain say nothing of new cells."
+        for kind in dict.fromkeys(kinds)
+        if kind != "repeat"
+    ]
 
 
 def _cost(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -42,11 +42,17 @@ def warning(result: Mapping[str, Any]) -> str:
     )
 
 
+def copying(result: Mapping[str, Any]) -> str:
+    """The verdict on copies, which stands before all figures: a copier has the best of them."""
+    found = result["near_copies"]
+    return f"Copies: {found['reason']}." if "reason" in found else str(found["sentence"])
+
+
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The tables as Markdown, with the fingerprint of the figures above them."""
     fingerprint = result["fidelity"]["fingerprint"]
     known = ", ".join(f"{key} {_words(value)}" for key, value in fingerprint.items())
-    lines = ["# Synthetic against real cells", "", f"Fingerprint: {known}.", ""]
+    lines = ["# Synthetic against real cells", "", f"**{copying(result)}**", "", f"Fingerprint: {known}.", ""]
     lines += [f"**Warning.** {warning(result)}", ""] if result["leaking"] else []
     for name, why in result["fidelity"]["left_out"].items():
         lines += [f"Not in the overall mix: {name} ({why}).", ""]
@@ -156,7 +162,7 @@ def _range(summary: Mapping[str, Any]) -> str:
 
 
 def _checks(result: Mapping[str, Any]) -> Table:
-    rows = [*_label_rows(result["label_agreement"]), _copy_row(result["near_copies"])]
+    rows = [*_label_rows(result["label_agreement"]), *_copy_rows(result["near_copies"])]
     return "Right cells, and own cells", ["measure", "synthetic", "real", "n"], rows
 
 
@@ -175,11 +181,32 @@ def _label_rows(labels: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _copy_row(copies: Mapping[str, Any]) -> list[str]:
+def _copy_rows(copies: Mapping[str, Any]) -> list[list[str]]:
+    """Near-copies, ratio test, authenticity and membership, in each space."""
     if "reason" in copies:
-        return ["share of near-copies", str(copies["reason"]), "", ""]
-    expected = f"{figure(copies['expected'])} on {copies['calibrated_on']} unseen real cells"
-    return ["share of near-copies", figure(copies["share"]), expected, str(copies["n"])]
+        return [["share of near-copies", str(copies["reason"]), "", ""]]
+    rows = []
+    for found in (copies, copies["features"]):
+        if found is None:
+            continue
+        space, n = found["space"], str(found["n"])
+        expected = f"{figure(found['expected'])} on {found['calibrated_on']} unseen real cells"
+        rows.append([f"share of near-copies, {space}", figure(found["share"]), expected, n])
+        ratio, authentic = found["ratio"], found["authenticity"]
+        rows.append([f"a third as far as the second nearest, {space}", *_both(ratio), n])
+        rows.append([f"authenticity, {space}", *_both(authentic), n])
+        rows.append([f"membership attack, AUC, {space}", *_attack(copies["membership"][space])])
+    return rows
+
+
+def _both(found: Mapping[str, Any]) -> list[str]:
+    return [figure(found["share"]), figure(found["heldout"])]
+
+
+def _attack(found: Mapping[str, Any]) -> list[str]:
+    if "reason" in found:
+        return [str(found["reason"]), "", ""]
+    return [f"{_range({**found, 'value': found['auc']})}: {found['verdict']}", "0.5", str(found["n"])]
 
 
 def _line(fields: Sequence[str]) -> str:

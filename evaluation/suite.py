@@ -34,6 +34,8 @@ class EvaluateSettings(Settings):
         image_size: Edge in pixels that all images are brought to; None takes the synthetic ones'.
         modality: ``xray`` for images that are not to be flipped or turned; ``auto``: as a saved set says.
         floor_repeats: Random halvings of the reference behind each floor.
+        copy_features: Look for copies in feature space, too; encodes `real`, or `synthetic` and
+            `holdout` if they are fewer, in eight orientations.
         labels: Train a judge on `real` and ask it for the class of each synthetic image.
         judge: What that judge is.
         judge_folds: Without a holdout the judge is cross-fitted: so many nets, so many trainings.
@@ -50,6 +52,7 @@ class EvaluateSettings(Settings):
     image_size: int | None = Field(default=None, ge=8, le=1024)
     modality: Modality = "auto"
     floor_repeats: int = Field(default=10, ge=2, le=1000)
+    copy_features: bool = True
     labels: bool = True
     judge: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
     judge_folds: int = Field(default=5, ge=3, le=20)
@@ -133,7 +136,8 @@ def evaluate_sets(
         known: Morphology of cells where a written set has it; see `evaluation.morphology_match`.
 
     Returns:
-        JSON values: ``config``, ``counts`` per side, ``leaking`` (how many of `real` share an image
+        JSON values: ``config``, ``copies`` (True where the generator copies its training cells, None where
+        that cannot be told), ``counts`` per side, ``leaking`` (how many of `real` share an image
         or a group with a cell of `holdout`; None without one), and the results of `fidelity`,
         `near_copies`, `label_agreement`, `classification_accuracy` and `morphology`, each of the last
         four a ``{"reason": …}`` where it cannot be had.
@@ -146,16 +150,18 @@ def evaluate_sets(
         )
     encoder: Encoder = build_encoder(settings.encoder, real, seed_of(settings.seed, "encoder"), cache)
     reference = real if holdout is None else holdout
+    copies = _copies(real, synthetic, holdout, encoder if settings.copy_features else None, settings.seed)
     sides = {"real": real, "synthetic": synthetic, "holdout": holdout}
     return {
         "config": to_dict(settings),
+        "copies": copies.get("copies"),
         "counts": {name: cells.counts for name, cells in sides.items() if cells is not None},
         "leaking": None if holdout is None else shared_cells(real, holdout),
         "reference": "real" if holdout is None else "holdout",
         "fidelity": fidelity(
             reference, synthetic, encoder, floor_repeats=settings.floor_repeats, seed=settings.seed
         ),
-        "near_copies": _copies(real, synthetic, holdout),
+        "near_copies": copies,
         "label_agreement": _labels(real, synthetic, holdout, settings),
         "morphology": _morphology(reference, synthetic, known, settings),
         "classification_accuracy": _accuracy(real, synthetic, holdout, settings),
@@ -182,11 +188,14 @@ def _same_classes(
     return real, aligned(synthetic, classes), other
 
 
-def _copies(real: CellSet, synthetic: CellSet, holdout: CellSet | None) -> dict[str, Any]:
+def _copies(
+    real: CellSet, synthetic: CellSet, holdout: CellSet | None, encoder: Encoder | None, seed: int
+) -> dict[str, Any]:
     if holdout is None:
         return {"reason": "not computable: give holdout= with real images the generator has not seen"}
-    found = near_copies(synthetic, real, holdout)
-    for pair in found["worst"]:
+    found = near_copies(synthetic, real, holdout, encoder=encoder, seed=seed)
+    spaces = [found, found["features"] or {"worst": []}]
+    for pair in [pair for one in spaces for pair in one["worst"]]:
         pair["synthetic"] = str(synthetic.names[pair["synthetic_index"]])
         pair["train"] = str(real.names[pair["train_index"]])
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.scorecard import tables, to_markdown, warning
+from evaluation.scorecard import copying, tables, to_markdown, warning
 from evaluation.suite import EvaluateSettings, evaluate_folders
 from runtime.command import run_command, split_arguments, take, take_required
 from runtime.config import load_config, to_dict
@@ -69,6 +69,7 @@ def _free(file: Path, settings: EvaluateSettings, overwrite: bool) -> Path:
 
 def _show(result: dict[str, object], file: Path) -> None:
     console = Console()
+    console.print(copying(result), markup=False)
     for title, header, rows in tables(result):
         table = Table(*header, title=title, title_justify="left")
         for row in rows:

@@ -141,6 +141,7 @@ def test_each_filter_is_scored_on_the_drawn_cells(study: tuple[Path, dict[str, A
 def test_repeated_cells_are_found_to_be_copies(study: tuple[Path, dict[str, Any], list[str]]) -> None:
     found = {q["generator"]: q for q in study[1]["fidelity"]}
     assert found["repeat"]["near_copies"]["share"] == 1.0
+    assert found["repeat"]["near_copies"]["copies"] is True
     assert set(found) == {"repeat", "gan", "diffusion"}
 
 

@@ -22,6 +22,7 @@ CLASSES = ["<b>bold</b>", "plenty"]
 RARE = CLASSES[:1]
 MEANS = {"unaugmented": 0.6, "real": 0.80, "logit_adjustment": 0.85, "gan": 0.70, "diffusion": 0.90}
 METRICS = ("frechet", "kid", "precision", "recall", "density", "coverage")
+PAIR = {"class": CLASSES[0], "distance": 0.3, "copy": True}
 MISSING = "not computed: the file weights-inception.pth is missing; set inception= to where it is"
 
 
@@ -53,7 +54,15 @@ def one_quality(kind: str, encoder: str = "domain CNN") -> dict[str, Any]:
         "generator": kind,
         "seed": 0,
         "fidelity": [fidelity, {"name": "FID", "reason": MISSING}],
-        "near_copies": {"share": 0.02, "threshold": 0.4},
+        "near_copies": {
+            "share": 0.02,
+            "copies": kind == "gan",
+            "sentence": "COPIES: said." if kind == "gan" else "No evidence of copying.",
+            "membership": {
+                "pixels": {"auc": 0.5, "low": 0.4, "high": 0.6, "verdict": "no evidence"},
+                "features (domain CNN)": {"reason": "not computable"},
+            },
+        },
         "agreement": {
             "share": 0.9,
             "ceiling": 0.95,
@@ -63,7 +72,15 @@ def one_quality(kind: str, encoder: str = "domain CNN") -> dict[str, Any]:
             "real_matrix": [[9, 1], [0, 10]],
             "confused": [{"intended": CLASSES[0], "predicted": CLASSES[1], "share": 0.1, "real_share": 0.05}],
         },
-        "pairs": [{"synthetic": "cell.png", "training": "cell.png", "class": CLASSES[0], "distance": 0.3}],
+        "pairs": [
+            {
+                "synthetic": "cell.png",
+                "training": "cell.png",
+                "class": CLASSES[0],
+                "distance": 0.3,
+                "copy": True,
+            }
+        ],
     }
 
 
