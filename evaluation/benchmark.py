@@ -8,9 +8,11 @@ was killed goes on from where it was when the same command is run again:
     split.json                               the split that everything here belongs to, as a file
     nets/{curator,judge,encoder}/            networks of the evaluation, each trained apart
     generators/<kind>/seed-<s>/              one generator: checkpoints, samples, model
+    drawn/<kind>/seed-0/                     its cells before curation, for the ablation
     synthetic/<kind>/seed-<s>/               its accepted cells, funnel.json
     <strategy>/seed-<s>/fold-0/result.json   one trial; probabilities.npy beside it
     fidelity/<kind>/seed-<s>.json            how good the synthetic cells are
+    ablation/<kind>/seed-0.json              what each filter of the curation is worth
     results.json, report.html, report.md     the study
 """
 
@@ -32,9 +34,10 @@ from numpy.typing import NDArray
 import generators
 from cells.cellset import CellSet
 from cells.reading import read_set
-from cells.writing import write_set
+from cells.writing import is_unfinished, write_set
 from classifiers.training import Classifier
-from evaluation.curation import curate
+from evaluation.ablations import ablated
+from evaluation.curation import RealCells, curate, to_quota
 from evaluation.figures import contact_sheet
 from evaluation.findings import measure, overall, save_pairs, save_strips
 from evaluation.gain import confusion, scores
@@ -87,7 +90,7 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
         say(f"the training cells are pictured in {run.path / 'cells.png'}")
         for number, trial in pending(study):
             record(study, number, trial, run_trial(study, trial))
-        results = gather(study, measured(study))
+        results = gather(study, measured(study), ablated(study, partial(drawn, study)))
         write_json(run.path / "results.json", results)
         write_report([(out.name, out, results)], out)
     say(results["conclusion"]["sentence"])
@@ -151,18 +154,30 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
         times = [time.monotonic()]
         generator = fitted(study, kind, seed)
         times.append(time.monotonic())
-        wanted = study.drawn if modelled else study.shortfall
-        kept = synthesize(generator, wanted, seed, kind, study.split.digest)
+        kept = drawn(study, kind, seed, generator)
         funnel: list[dict[str, Any]] = []
         if curator is not None:
-            kept, funnel = curate(kept, curator, study.settings.curation, study.copies)
-        cells = within(kept, study.shortfall)
-        funnel = [*funnel, {"filter": "quota", "in": kept.counts, "out": cells.counts}]
+            real = RealCells(study.split.train, study.split.val)
+            kept, funnel = curate(kept, curator, study.settings.curation, study.copies, real)
+        cells, last = to_quota(kept, study.shortfall, curator, study.settings.curation)
+        funnel = [*funnel, last]
         write_set(cells, folder)
         times.append(time.monotonic())
         seconds = dict(zip(("generator", "synthesis"), np.diff(times).round(2).tolist(), strict=True))
         write_json(folder / "funnel.json", {"funnel": funnel, "seconds": seconds})
     return {"cells": read_set(folder), **read_json(folder / "funnel.json")}
+
+
+def drawn(study: Study, kind: str, seed: int, generator: Generator | None = None) -> CellSet:
+    """What a generator draws, before any curation; kept on disk where the ablation looks at it."""
+    folder = study.run.path / "drawn" / kind / f"seed-{seed}"
+    if (folder / "metadata.jsonl").exists() and not is_unfinished(folder):
+        return read_set(folder)
+    wanted = study.shortfall if kind == "repeat" else study.drawn
+    cells = synthesize(generator or fitted(study, kind, seed), wanted, seed, kind, study.split.digest)
+    if study.settings.ablation and seed == 0 and kind != "repeat":
+        write_set(cells, folder)
+    return cells
 
 
 def fitted(study: Study, kind: str, seed: int) -> Generator:
@@ -179,12 +194,6 @@ def fitted(study: Study, kind: str, seed: int) -> Generator:
     generator = generator.fit(train, run, None if kind == "repeat" else study.watch)
     refuse_seen(run.path / "model" / "seen.txt", study.split.val + study.split.test)
     return generator
-
-
-def within(cells: CellSet, limits: dict[str, int]) -> CellSet:
-    """The first cells of each class, up to its limit, in their order."""
-    kept = [np.flatnonzero(cells.labels == cells.classes.index(c))[:n] for c, n in limits.items()]
-    return cells.subset(np.sort(np.concatenate(kept)).astype(np.int64))
 
 
 def record(study: Study, number: int, trial: Trial, result: dict[str, Any]) -> None:
@@ -225,12 +234,13 @@ def measured(study: Study) -> list[dict[str, Any]]:
     return records
 
 
-def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
+def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[str, Any]]) -> dict[str, Any]:
     """Put the pieces of a study together.
 
     Args:
         study: The study, all trials run.
         qualities: As `measured` returns them.
+        ablations: As `ablated` returns them.
 
     Returns:
         What `results.json` holds; pictures for the report are written beside it.
@@ -272,8 +282,9 @@ def gather(study: Study, qualities: list[dict[str, Any]]) -> dict[str, Any]:
             {"generator": kind, "seed": seed, "funnel": _made(study, kind, seed)["funnel"]}
             for kind, seed in study.generators
         ],
+        "ablations": ablations,
         "strips": save_strips(folder, split, {k: m["cells"] for k, m in made.items()}, study.shortfall),
-        "cost": cost(study, found, qualities),
+        "cost": cost(study, found, qualities, ablations),
         "machine": machine(),
     }
 
@@ -299,7 +310,12 @@ def chosen_moment(study: Study, kind: str, seed: int) -> dict[str, Any]:
     return dict(config["chosen"])
 
 
-def cost(study: Study, found: list[dict[str, Any]], qualities: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def cost(
+    study: Study,
+    found: list[dict[str, Any]],
+    qualities: list[dict[str, Any]],
+    ablations: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
     """Seconds of each part of the study, each run counted once."""
     parts: dict[str, list[float]] = {"classifiers": [t["seconds"]["classifier"] for t in found]}
     for kind, seed in study.generators:
@@ -308,6 +324,7 @@ def cost(study: Study, found: list[dict[str, Any]], qualities: list[dict[str, An
             parts.setdefault(f"{kind}: training", []).append(spent["generator"])
             parts.setdefault(f"{kind}: sampling and curation", []).append(spent["synthesis"])
     parts["fidelity, near-copies, label agreement"] = [q["seconds"] for q in qualities]
+    parts["ablation of the curation"] = [a["seconds"] for a in ablations]
     nets = sorted((study.run.path / "nets").glob("*/seconds.json"))
     parts["networks of the evaluation"] = [read_json(f)["seconds"] for f in nets]
     return [{"part": k, "runs": len(v), "seconds": round(sum(v), 1)} for k, v in parts.items() if v]

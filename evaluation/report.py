@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from evaluation import statistics
+from evaluation.ablation_table import ablation_tables
 from evaluation.comparison import compare, comparison_table
 from evaluation.figures import agreement_figure, counts_figure, gains_figure, recall_figure
 from evaluation.gain import METRICS
@@ -21,6 +22,7 @@ from evaluation.statistics import ALPHA, BASELINE, CHOSEN_BY, Trials, points
 from evaluation.strategies import STRATEGIES
 from evaluation.tables import (
     chosen_table,
+    confused_pairs,
     fidelity_tables,
     funnel_rows,
     mean_range,
@@ -91,6 +93,7 @@ def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "agreement": _agreement(results, pictures),
         "copies": _copies(results, pictures),
         "funnel": funnel_rows(results["funnels"], results["cells"]["added"]),
+        "ablations": ablation_tables(results.get("ablations", ())),  # none in an earlier version's
         "cost": _cost(results["cost"]),
         "machine": _machine(results["machine"]),
         "rule": _rule(),
@@ -272,8 +275,16 @@ def _agreement(results: Results, pictures: _Pictures) -> dict[str, Any] | None:
         ]
         image = pictures.draw(f"agreement-{kind}.png", agreement_figure(summed, found[0]["classes"]))
         rows.append({"name": kind, "share": mean_range([f["share"] for f in found]), "image": image})
-    ceiling = percent(records[0]["agreement"]["ceiling"]) + "% of them, at the same mix of classes"
-    return {"ceiling": ceiling, "generators": rows}
+    first = records[0]["agreement"]
+    pairs = []
+    if "real_matrix" in first:  # a study of an earlier version has none
+        pairs = confused_pairs(records, _real(results["cells"]))
+        right = sum(line[i] for i, line in enumerate(first["real_matrix"])) / max(first["ceiling_n"], 1)
+        image = pictures.draw("agreement-real.png", agreement_figure(first["real_matrix"], first["classes"]))
+        name = f"unseen {_real(results['cells'])} cells"
+        rows.append({"name": name, "share": f"{right:.1%}", "image": image})
+    ceiling = percent(first["ceiling"]) + "% of them, at the same mix of classes"
+    return {"ceiling": ceiling, "generators": rows, "pairs": pairs}
 
 
 def _copies(results: Results, pictures: _Pictures) -> list[dict[str, Any]]:

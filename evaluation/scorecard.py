@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.morphology_table import morphology_tables
+
 Table = tuple[str, list[str], list[list[str]]]  # title, header, rows
 
 BETTER = {
@@ -22,7 +24,7 @@ READING = (
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
-    """Overall fidelity, fidelity per class, labels and copies, as titled tables.
+    """Overall fidelity, fidelity per class, labels and copies, morphology, as titled tables.
 
     Args:
         result: What `evaluation.suite.evaluate_sets` returned.
@@ -33,7 +35,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
         parts.append(_per_class(found))
     if "reason" not in result["classification_accuracy"]:
         parts.append(_accuracy(result["classification_accuracy"]))
-    return [*parts, _checks(result)]
+    return [*parts, _checks(result), *morphology_tables(result.get("morphology", {}))]
 
 
 def warning(result: Mapping[str, Any]) -> str:
@@ -178,6 +180,9 @@ def _label_rows(labels: Mapping[str, Any]) -> list[list[str]]:
         if share is not None:
             real = figure(labels["ceiling_per_class"][name])
             rows.append([f"label agreement, {name}", figure(share), real, ""])
+    for pair in labels.get("confused", ()):
+        said = f"{pair['intended']} taken for {pair['predicted']}"
+        rows.append([said, figure(pair["share"]), figure(pair.get("real_share")), ""])
     return rows
 
 

@@ -153,7 +153,7 @@ def refuse_taken(file: Path, config: Mapping[str, Any] | None, overwrite: bool) 
 def _scored(sides: Sides, settings: ScoreSettings, cache: Path | None) -> Score:
     sides = sides.of_same_classes()
     encoder = suite_encoder(sides.real, settings, cache)
-    result = evaluate_sets(sides.real, sides.synthetic, sides.holdout, settings, cache, encoder)
+    result = evaluate_sets(sides.real, sides.synthetic, sides.holdout, settings, cache, encoder, sides.known)
     return Score(result, sides, encoder)
 
 

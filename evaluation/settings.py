@@ -55,6 +55,8 @@ class StudySettings(Settings):
             null keeps the last step.
         classifier: The downstream network; the strategy sets its loss, sampler and augmentation.
         curation: What synthetic cells must pass.
+        ablation: Score what each filter of the curation alone lets through, on the cells drawn by the
+            generators of seed 0, which are kept under ``drawn/``.
         surplus: Synthetic cells drawn per cell wanted, so that curation has something to reject.
         encoder: Features for the fidelity figures.
         inception: Weights of torch-fidelity's Inception for the FID row; null uses them only if an
@@ -76,6 +78,7 @@ class StudySettings(Settings):
     monitor: WatchSettings | None = None
     classifier: ClassifierSettings = ClassifierSettings()
     curation: CurationSettings = CurationSettings()
+    ablation: bool = True
     surplus: float = Field(1.5, ge=1.0, le=20.0)
     encoder: EncoderSettings = DomainSettings()
     inception: Path | None = None

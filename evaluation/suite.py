@@ -1,10 +1,9 @@
 """All measures of one synthetic set against real folders: what `scripts/evaluate.py` runs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from cells.cellset import UNPROCESSED, XRAY, CellSet
@@ -14,15 +13,15 @@ from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.agreement import label_agreement
 from evaluation.cas import classification_accuracy
+from evaluation.cross_fitting import TooFewReal, cross_fitted_agreement
 from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
 from evaluation.fidelity import fidelity
 from evaluation.folders import FLAT, aligned, flattened, image_size, read_folder
 from evaluation.memorization import near_copies
+from evaluation.morphology_match import Known, known_numbers, morphology_match
 from runtime.config import Settings, to_dict
 from runtime.errors import InputError, suggest
-from runtime.seeds import numpy_generator, seed_of
-
-CEILING_SHARE = 5  # without a holdout, one real cell in five is kept from the judge
+from runtime.seeds import seed_of
 
 
 class ScoreSettings(Settings):
@@ -36,6 +35,8 @@ class ScoreSettings(Settings):
             `holdout` if they are fewer, in eight orientations.
         labels: Train a judge on `real` and ask it for the class of each synthetic image.
         judge: What that judge is.
+        judge_folds: Without a holdout the judge is cross-fitted: so many nets, so many trainings.
+        morphology: Compare areas, nucleus-to-cytoplasm ratio, lobes, granularity and hue; not of X-rays.
         cas: Classification accuracy score; costs the training of two networks.
         cas_classifier: What those two are.
         seed: Of every draw and fit.
@@ -47,6 +48,8 @@ class ScoreSettings(Settings):
     copy_features: bool = True
     labels: bool = True
     judge: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
+    judge_folds: int = Field(default=5, ge=3, le=20)
+    morphology: bool = True
     cas: bool = False
     cas_classifier: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
     seed: int = 0
@@ -76,11 +79,13 @@ class Sides:
         real: Real cells; with `holdout`, those that the generator was trained on.
         synthetic: Cells of the same classes and image size.
         holdout: Real cells that generator and encoder have not seen, or None.
+        known: Morphology of cells where a written set has it; see `evaluation.morphology_match`.
     """
 
     real: CellSet
     synthetic: CellSet
     holdout: CellSet | None
+    known: Known = field(default_factory=dict)
 
     @property
     def reference(self) -> CellSet:
@@ -104,13 +109,13 @@ class Sides:
         Raises:
             InputError: If a side has cells of a class that the real one lacks.
         """
-        return Sides(*_same_classes(self.real, self.synthetic, self.holdout))
+        return Sides(*_same_classes(self.real, self.synthetic, self.holdout), self.known)
 
 
 def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> dict[str, Any]:
     """Read the folders and score them; see `read_sides` and `evaluate_sets`."""
     sides, done = read_sides(settings, cache)
-    result = evaluate_sets(sides.real, sides.synthetic, sides.holdout, settings, cache)
+    result = evaluate_sets(sides.real, sides.synthetic, sides.holdout, settings, cache, None, sides.known)
     return {**result, "preprocessing": done}
 
 
@@ -132,6 +137,7 @@ def read_sides(settings: EvaluateSettings, cache: Path | None = None) -> tuple[S
     done = Preprocessing.load(settings.synthetic)
     unseen = None if sides.holdout is None else _alike(sides.holdout, done, "holdout")
     sides = replace(sides, real=_alike(sides.real, done, "real"), holdout=unseen)
+    sides = replace(sides, known=_known_morphology(settings, sides))
     return sides, None if done is None else done.to_json()
 
 
@@ -150,6 +156,19 @@ def refuse_own_reference(settings: ScoreSettings, unseen: bool) -> None:
             "encoder.kind=domain without encoder.path is fitted on real=, so it cannot score "
             "against it: give holdout= with other real images, or encoder.path."
         )
+
+
+def _known_morphology(settings: EvaluateSettings, sides: Sides) -> Known:
+    """What the folders that rarecell wrote already say of their cells."""
+    if not settings.morphology:
+        return {}
+    pairs = (
+        (settings.real, sides.real),
+        (settings.synthetic, sides.synthetic),
+        (settings.holdout, sides.holdout),
+    )
+    found = [known_numbers(f, cells) for f, cells in pairs if f is not None and cells is not None]
+    return {digest: values for each in found for digest, values in each.items()}
 
 
 def _alike(cells: CellSet, done: Preprocessing | None, role: str) -> CellSet:
@@ -173,8 +192,9 @@ def evaluate_sets(
     settings: ScoreSettings,
     cache: Path | None = None,
     encoder: Encoder | None = None,
+    known: Known | None = None,
 ) -> dict[str, Any]:
-    """Score synthetic cells: fidelity, near-copies, label agreement.
+    """Score synthetic cells: fidelity, near-copies, label agreement, morphology.
 
     Args:
         real: Real cells; the generator's training cells where there is a holdout.
@@ -183,13 +203,14 @@ def evaluate_sets(
         settings: Folders in it are not read.
         cache: For features.
         encoder: What `suite_encoder` returned; None calls it.
+        known: Morphology of cells where a written set has it; see `evaluation.morphology_match`.
 
     Returns:
         JSON values: ``config``, ``copies`` (True where the generator copies its training cells, None where
         that cannot be told), ``counts`` per side, ``leaking`` (how many of `real` share an image
-        or a group with a cell of `holdout`; None without one), and the results of `fidelity`, `near_copies`,
-        `label_agreement` and `classification_accuracy`, each of the last three a ``{"reason": …}``
-        where it cannot be had.
+        or a group with a cell of `holdout`; None without one), and the results of `fidelity`,
+        `near_copies`, `label_agreement`, `classification_accuracy` and `morphology`, each of the last
+        four a ``{"reason": …}`` where it cannot be had.
     """
     real, synthetic, holdout = _same_classes(real, synthetic, holdout)
     encoder = encoder or suite_encoder(real, settings, cache)
@@ -207,6 +228,7 @@ def evaluate_sets(
         ),
         "near_copies": copies,
         "label_agreement": _labels(real, synthetic, holdout, settings),
+        "morphology": _morphology(reference, synthetic, known, settings),
         "classification_accuracy": _accuracy(real, synthetic, holdout, settings),
     }
 
@@ -263,6 +285,16 @@ def _copies(
     return found
 
 
+def _morphology(
+    reference: CellSet, synthetic: CellSet, known: Known | None, settings: ScoreSettings
+) -> dict[str, Any]:
+    if not settings.morphology:
+        return {"reason": "switched off by morphology=false"}
+    return morphology_match(
+        reference, synthetic, floor_repeats=settings.floor_repeats, seed=settings.seed, known=known
+    )
+
+
 def _labels(
     real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: ScoreSettings
 ) -> dict[str, Any]:
@@ -270,13 +302,22 @@ def _labels(
         return {"reason": "switched off by labels=false"}
     if len(real.classes) < 2:
         return {"reason": "not computable: needs class folders on every side"}
-    train, unseen = (real, holdout) if holdout is not None else _ceiling_split(real, settings.seed)
-    if min(train.counts.values()) == 0:
-        empty = min(train.counts, key=lambda name: train.counts[name])
+    if min(real.counts.values()) == 0:
+        empty = min(real.counts, key=lambda name: real.counts[name])
         return {"reason": f"not computable: no real image of class '{empty}' to train a judge on"}
-    judge = Classifier(train.classes, settings.judge)
-    judge.fit(train, seed=seed_of(settings.seed, "judge"), description="judge of labels")
-    return label_agreement(synthetic, judge, unseen)
+    if holdout is None:
+        return _cross_fitted(real, synthetic, settings)
+    judge = Classifier(real.classes, settings.judge)
+    judge.fit(real, seed=seed_of(settings.seed, "judge"), description="judge of labels")
+    return label_agreement(synthetic, judge, holdout)
+
+
+def _cross_fitted(real: CellSet, synthetic: CellSet, settings: ScoreSettings) -> dict[str, Any]:
+    seed = seed_of(settings.seed, "judge")
+    try:
+        return cross_fitted_agreement(synthetic, real, settings.judge, settings.judge_folds, seed)
+    except TooFewReal as error:
+        return {"reason": f"not computable: {error}"}
 
 
 def _accuracy(
@@ -288,13 +329,3 @@ def _accuracy(
         return {"reason": "not computable: give holdout= with real images the generator has not seen"}
     seed = seed_of(settings.seed, "accuracy score")
     return classification_accuracy(real, synthetic, holdout, settings.cas_classifier, seed)
-
-
-def _ceiling_split(real: CellSet, seed: int) -> tuple[CellSet, CellSet]:
-    """Keep one cell in five of each class from the judge."""
-    random = numpy_generator(seed, "ceiling")
-    kept = np.zeros(len(real), dtype=bool)
-    for label in range(len(real.classes)):
-        rows = random.permutation(np.flatnonzero(real.labels == label))
-        kept[rows[: len(rows) // CEILING_SHARE]] = True
-    return real.subset(~kept), real.subset(kept)

@@ -84,10 +84,34 @@ def funnel_rows(funnels: Sequence[Mapping[str, Any]], asked: Mapping[str, int]) 
                     "before": f"{before:,}",
                     "after": f"{after:,}",
                     "rejected": f"{before - after:,} ({(before - after) / max(before, 1):.0%})",
+                    "rule": stages[0].get("rule", ""),  # a study of an earlier version has none
+                    "real": _real_rejected(stages),
                     "classes": ", ".join(f"{c} {n:,}{of[c]}" for c, n in classes.items() if c in of),
                 }
             )
     return rows
+
+
+def confused_pairs(records: Sequence[Mapping[str, Any]], real: str) -> list[str]:
+    """Sentences on the pairs of classes that the judge mistakes most, beside real cells.
+
+    Args:
+        records: Qualities of generators, with `agreement`; those of seed 0 are told.
+        real: The word for what stands for real cells.
+    """
+    return [
+        f"{record['generator']}: {pair['share']:.1%} of {pair['intended']} are taken for {pair['predicted']}"
+        f" (of {real} cells: {'–' if pair['real_share'] is None else format(pair['real_share'], '.1%')})."
+        for record in records
+        for pair in record["agreement"]["confused"][:3]
+        if record["seed"] == 0
+    ]
+
+
+def _real_rejected(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Share of held-out real cells that a filter would reject, the mean over generators."""
+    shares = [s["real_rejected"] for s in stages if s.get("real_rejected") is not None]
+    return f"{sum(shares) / len(shares):.1%} of {stages[0]['real_n']:,}" if shares else "–"
 
 
 def chosen_table(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -38,7 +38,13 @@ def test_share_matrix_and_confused_pairs() -> None:
     assert found["matrix"] == [[2, 1, 1], [1, 1, 0], [0, 0, 0]]
     assert found["share"] == pytest.approx(3 / 6)
     assert found["per_class"] == {"a": 0.5, "b": 0.5, "c": None}
-    assert found["confused"][0] == {"intended": "b", "predicted": "a", "share": 0.5}
+    assert found["confused"][0] == {
+        "intended": "b",
+        "predicted": "a",
+        "share": 0.5,
+        "real_share": 0.0,
+    }
+    assert found["real_matrix"] == np.eye(3, dtype=int).tolist()
     assert (found["n"], found["ceiling_n"]) == (6, 3)
 
 
@@ -65,6 +71,12 @@ def test_two_swapped_classes_show_in_the_matrix() -> None:
 def test_no_synthetic_cells() -> None:
     found = label_agreement(cells([], []), JUDGE, cells([0], [0]))
     assert (found["share"], found["ceiling"], found["n"]) == (None, None, 0)
+
+
+def test_a_pair_that_real_cells_confuse_as_well_shows_so() -> None:
+    real = cells([0, 0, 0, 0], [0, 1, 1, 2])
+    found = label_agreement(cells([0, 0], [1, 1], origin="synthetic"), JUDGE, real)
+    assert found["confused"] == [{"intended": "a", "predicted": "b", "share": 1.0, "real_share": 0.5}]
 
 
 def test_other_classes_and_synthetic_ceilings_are_refused() -> None:

@@ -14,7 +14,8 @@ from cells.preprocessing import Preprocessing
 from cells.reading import read_set
 from cells.steps import Gamma
 from classifiers.training import Classifier
-from evaluation.benchmark import run_study, within
+from evaluation.benchmark import run_study
+from evaluation.diversity import within
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.strategies import STRATEGIES
@@ -125,6 +126,16 @@ def test_synthetic_cells_are_kept_with_their_provenance(
     made = read_set(study[0] / "synthetic" / "diffusion" / "seed-0")
     assert made.counts == {"lobed": 0, "round": 0, "blast": 7} and made.is_synthetic.all()
     assert {p["split_digest"] for p in made.provenance} == {study[1]["cells"]["digest"]}
+
+
+def test_each_filter_is_scored_on_the_drawn_cells(study: tuple[Path, dict[str, Any], list[str]]) -> None:
+    out, results, _ = study
+    assert [a["generator"] for a in results["ablations"]] == ["gan", "diffusion"]
+    drawn = read_set(out / "drawn" / "gan" / "seed-0")
+    assert drawn.counts["blast"] == 11 and results["ablations"][0]["rows"][0]["passed"] == 11
+    assert not (out / "drawn" / "repeat").exists()
+    assert "What each filter is worth" in (out / "report.md").read_text()
+    assert "What each filter is worth" in (out / "report.html").read_text()
 
 
 def test_repeated_cells_are_found_to_be_copies(study: tuple[Path, dict[str, Any], list[str]]) -> None:

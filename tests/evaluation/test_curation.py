@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from classifiers.training import Classifier
-from evaluation.curation import CurationSettings, curate
+from evaluation.curation import CurationSettings, RealCells, curate, to_quota
 from evaluation.memorization import CopyDetector
 from runtime.errors import InputError
 
@@ -29,6 +29,9 @@ class Doubtful:
         for row, digest in enumerate(cells.digests):
             found[row, cells.labels[row]] = self.low.get(str(digest), 0.9)
         return found
+
+    def features(self, cells: CellSet) -> NDArray[np.float32]:
+        return cells.pixels[:, ::5, ::5].reshape(len(cells), -1).astype(np.float32)
 
 
 def judge(**low: float) -> Classifier:
@@ -94,3 +97,48 @@ def test_a_classifier_of_other_classes_is_refused() -> None:
     other = CellSet.from_arrays(MADE.pixels, MADE.labels, ("x", "y"))
     with pytest.raises(InputError, match="same classes"):
         curate(other, judge(), CurationSettings())
+
+
+REAL = RealCells(phantoms({CLASSES[0]: 60, CLASSES[1]: 60}, 20, 11), phantoms({CLASSES[0]: 50}, 20, 12))
+
+
+def test_every_filter_says_its_rule_and_what_it_rejects_of_real_cells() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)
+    made = MADE + MADE.subset([0]) + CellSet.from_arrays(noise, [0] * 4, CLASSES)
+    turned = CellSet.from_arrays(MADE.pixels[:2, :, ::-1].copy(), MADE.labels[:2], CLASSES)
+    settings = CurationSettings(realism=0.04, near_duplicates=0.02)
+    accepted, funnel = curate(made + turned, judge(), settings, real=REAL)
+    stages = {stage["filter"]: stage for stage in funnel}
+    assert list(stages) == ["duplicates", "label agreement", "realism", "near-duplicates"]
+    assert stages["duplicates"]["rejected"] == 1
+    assert stages["realism"]["rejected"] >= 4 and not set(accepted.digests) & set(made.subset([19]).digests)
+    assert stages["near-duplicates"]["rejected"] >= 2
+    assert 0 < stages["realism"]["real_rejected"] <= 0.04 and stages["realism"]["real_n"] == 50
+    assert "0.04 of 50 held-out real cells lie lower" in stages["realism"]["rule"]
+    assert "below 0.2 (min_probability)" in stages["label agreement"]["rule"]
+    assert stages["label agreement"]["threshold"] == 0.2
+    assert stages["label agreement"]["real_rejected"] == 0
+
+
+def test_the_label_threshold_is_read_on_real_cells() -> None:
+    low = {str(digest): 0.6 for digest in REAL.heldout.digests[:10]}
+    low |= {str(MADE.digests[0]): 0.5, str(MADE.digests[1]): 0.7}
+    accepted, funnel = curate(MADE, judge(**low), CurationSettings(label_share=0.1), real=REAL)
+    assert funnel[-1]["threshold"] == pytest.approx(0.6)
+    assert len(accepted) == len(MADE) - 1
+
+
+@pytest.mark.parametrize("key", ["realism", "near_duplicates", "label_share"])
+def test_a_calibrated_filter_without_real_cells_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=f"curation.{key} needs real cells"):
+        curate(MADE, judge(), CurationSettings.model_validate({key: 0.05}))
+
+
+def test_the_quota_is_filled_by_the_first_or_by_those_that_cover() -> None:
+    first, stage = to_quota(MADE, {CLASSES[0]: 3}, judge(), CurationSettings())
+    assert list(first.digests) == list(MADE.digests[:3]) and "first" in stage["rule"]
+    covering, stage = to_quota(MADE, {CLASSES[0]: 3}, judge(), CurationSettings(diversity=True))
+    assert covering.counts[CLASSES[0]] == 3 and list(covering.digests) != list(first.digests)
+    assert (stage["filter"], stage["out"]) == ("quota", covering.counts) and "k-centre" in stage["rule"]
+    uncurated, stage = to_quota(MADE, {CLASSES[0]: 3}, None, CurationSettings(diversity=True))
+    assert list(uncurated.digests) == list(first.digests)

@@ -63,7 +63,15 @@ def one_quality(kind: str, encoder: str = "domain CNN") -> dict[str, Any]:
                 "features (domain CNN)": {"reason": "not computable"},
             },
         },
-        "agreement": {"share": 0.9, "ceiling": 0.95, "classes": CLASSES, "matrix": [[9, 1], [0, 0]]},
+        "agreement": {
+            "share": 0.9,
+            "ceiling": 0.95,
+            "ceiling_n": 20,
+            "classes": CLASSES,
+            "matrix": [[9, 1], [0, 0]],
+            "real_matrix": [[9, 1], [0, 10]],
+            "confused": [{"intended": CLASSES[0], "predicted": CLASSES[1], "share": 0.1, "real_share": 0.05}],
+        },
         "pairs": [
             {
                 "synthetic": "cell.png",
@@ -91,10 +99,26 @@ def one_choice(seed: int, step: int, kid: float) -> dict[str, Any]:
     }
 
 
+def one_ablation() -> dict[str, Any]:
+    figure = {"value": 0.0123, "low": -0.001, "high": 0.02}
+    row = {"filters": "realism alone", "passed": 90, "rejected": 0.1, "real_rejected": 0.04, "real_n": 50}
+    row |= {"agreement": 0.95, "kid": figure, "coverage": {"reason": "not computable, n = 40"}}
+    return {
+        "generator": "gan",
+        "n": 40,
+        "classes": RARE,
+        "drawn": {RARE[0]: 100},
+        "encoder": "domain CNN",
+        "repeats": 10,
+        "rows": [row],
+    }
+
+
 def results() -> dict[str, Any]:
     trials = [one_trial(s, seed) for s in MEANS for seed in range(6)]
     counts = {CLASSES[0]: 10, CLASSES[1]: 400}
-    stage = {"filter": "duplicates", "in": {CLASSES[0]: 60}, "out": {CLASSES[0]: 45}}
+    stage = {"filter": "duplicates", "rule": "the same <pixels>", "real_rejected": 0.02, "real_n": 50}
+    stage |= {"in": {CLASSES[0]: 60}, "out": {CLASSES[0]: 45}}
     return {
         "config": {"seeds": 6, "shared_generators": True, "note": "</pre><script>"},
         "trials": trials,
@@ -115,6 +139,7 @@ def results() -> dict[str, Any]:
         "fidelity": [one_quality("gan"), one_quality("diffusion")],
         "chosen": [one_choice(0, 2000, 0.0123), one_choice(1, 5000, 0.0321)],
         "funnels": [{"generator": "gan", "seed": 0, "funnel": [stage]}],
+        "ablations": [one_ablation()],
         "strips": {CLASSES[0]: {"real": "cell.png", "gan": "cell.png", "repeat": "cell.png"}},
         "cost": [{"part": "classifiers", "runs": 30, "seconds": 90.0}],
         "machine": {"processor": "x86_64", "cores": 2, "gpu": None, "versions": {"torch": "2"}},
@@ -253,6 +278,18 @@ def test_funnel_is_summed_over_seeds() -> None:
     funnel = results()["funnels"][0]
     (row,) = funnel_rows([funnel, {**funnel, "seed": 1}, {**funnel, "generator": "repeat"}], {CLASSES[0]: 40})
     assert (row["before"], row["after"], row["rejected"]) == ("120", "90", "30 (25%)")
+    assert (row["rule"], row["real"]) == ("the same <pixels>", "2.0% of 50")
+    old = {k: v for k, v in funnel["funnel"][0].items() if not k.startswith(("rule", "real"))}
+    (row,) = funnel_rows([{**funnel, "funnel": [old]}], {CLASSES[0]: 40})  # of an earlier version
+    assert (row["rule"], row["real"]) == ("", "–")
+
+
+def test_curation_and_confused_pairs_are_in_both_pages(study: Path) -> None:
+    for page in ("report.md", "report.html"):
+        text = " ".join((study / page).read_text().split())
+        assert "What each filter is worth" in text and "12.3" in text and "−1.0 to 20.0" in text
+        assert "100 drawn cells" in text and "not computable, n = 40" in text
+        assert "are taken for plenty (of phantom cells: 5.0%)" in text
 
 
 def test_numbers_in_words() -> None:

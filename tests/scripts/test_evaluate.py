@@ -23,7 +23,7 @@ from runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = [f"{net}.{key}" for net in ("encoder.classifier", "judge") for key in ("steps=2", "batch=16")]
-QUICK += ["floor_repeats=2"]
+QUICK += ["floor_repeats=2", "morphology=false"]
 
 
 def load_script() -> ModuleType:
@@ -78,7 +78,7 @@ def test_domain_encoder_with_holdout_end_to_end(folders: Path, tmp_path: Path) -
         f"{side}={folders / name}"
         for side, name in (("real", "real"), ("synthetic", "made"), ("holdout", "holdout"))
     ]
-    words += ["encoder.kind=domain", "out=scores.json", *QUICK]
+    words += ["encoder.kind=domain", "out=scores.json", *QUICK, "morphology=true"]
     words += ["cas=true", "cas_classifier.steps=2", "cas_classifier.batch=16"]
     done = evaluate(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -90,6 +90,8 @@ def test_domain_encoder_with_holdout_end_to_end(folders: Path, tmp_path: Path) -
     assert result["near_copies"]["calibrated_on"] == 72
     assert result["near_copies"]["worst"][0]["train"].endswith(".png")
     assert 0 <= result["label_agreement"]["share"] <= 1
+    assert result["label_agreement"]["trainings"] == 1
+    assert list(result["morphology"]["per_class"]) == list(CLASSES[:3])
     table = (tmp_path / "scores.md").read_text()
     assert "domain CNN" in table and "not computable, n = 21" in table
     assert "## Classification accuracy score" in table and "mean over classes" in table
@@ -140,11 +142,27 @@ def test_a_result_of_another_config_is_not_overwritten(
     assert out.read_bytes() != first
 
 
+def test_without_a_holdout_the_judge_is_cross_fitted(folders: Path, tmp_path: Path) -> None:
+    real = read_folder(folders / "real", 24, tmp_path / "cache")
+    net = Classifier(real.classes, ClassifierSettings(network="fast", width=4, steps=2, batch=8))
+    net.fit(real, seed=1)
+    net.save(tmp_path / "net")
+    out = tmp_path / "x.json"
+    words = [f"real={folders / 'real'}", f"synthetic={folders / 'made'}", f"out={out}", *QUICK]
+    words += ["encoder.kind=domain", f"encoder.path={tmp_path / 'net'}", "judge_folds=3"]
+    assert call(*words) == 0
+    result = json.loads(out.read_text())
+    labels = result["label_agreement"]
+    assert labels["trainings"] == 3 and labels["ceiling_n"] == len(real)
+    assert np.sum(labels["real_matrix"]) == len(real) and np.sum(labels["matrix"]) == 63
+    assert "switched off" in result["morphology"]["reason"]
+
+
 def test_onnx_without_holdout(folders: Path, tmp_path: Path, shared: Path) -> None:
     weights = shared / "weights" / "mobilenet_v1_075_imagenet.onnx"
     out = tmp_path / "x.json"
     words = [f"real={folders / 'real'}", f"synthetic={folders / 'made'}", "encoder.kind=onnx"]
-    words += [f"encoder.path={weights}", f"out={out}", "labels=false", "floor_repeats=2"]
+    words += [f"encoder.path={weights}", f"out={out}", "labels=false", "floor_repeats=2", "morphology=false"]
     assert call(*words) == 0
     result = json.loads(out.read_text())
     assert result["fidelity"]["name"] == "Fréchet distance (mobilenet_v1_075_imagenet.onnx)"
