@@ -121,11 +121,18 @@ def test_turned_cells_are_the_eight_orientations() -> None:
 
 
 def test_the_scorecard_opens_with_the_verdict(copier: dict[str, Any]) -> None:
-    fidelity = {"fingerprint": {}, "left_out": {}, "overall": {}, "per_class": {}}
+    off = {"reason": "off"}
     result = {
-        "fidelity": fidelity,
+        "fidelity": {
+            "fingerprint": {},
+            "left_out": {},
+            "overall": {},
+            "per_class": {},
+            "inception_score": off,
+        },
         "leaking": None,
-        "label_agreement": {"reason": "off"},
+        "label_agreement": off,
+        "classification_accuracy": off,
         "near_copies": copier,
     }
     lines = to_markdown(result).splitlines()
