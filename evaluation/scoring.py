@@ -115,9 +115,9 @@ def score_folders(settings: EvaluateSettings, cache: Path | None = None) -> Scor
     Raises:
         InputError: If a folder, an image, a class, the encoder or the preprocessing is not usable.
     """
-    sides, done = read_sides(settings, cache)
+    sides, said = read_sides(settings, cache)
     found = _scored(sides, settings, cache)
-    return Score({**found.result, "preprocessing": done}, found.sides, found.encoder)
+    return Score({**found.result, **said}, found.sides, found.encoder)
 
 
 def refuse_taken(file: Path, config: Mapping[str, Any] | None, overwrite: bool) -> None:

@@ -114,13 +114,13 @@ class Sides:
 
 def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> dict[str, Any]:
     """Read the folders and score them; see `read_sides` and `evaluate_sets`."""
-    sides, done = read_sides(settings, cache)
+    sides, said = read_sides(settings, cache)
     result = evaluate_sets(sides.real, sides.synthetic, sides.holdout, settings, cache, None, sides.known)
-    return {**result, "preprocessing": done}
+    return {**result, **said}
 
 
-def read_sides(settings: EvaluateSettings, cache: Path | None = None) -> tuple[Sides, dict[str, Any] | None]:
-    """Read the folders, and what preprocessing their cells went through.
+def read_sides(settings: EvaluateSettings, cache: Path | None = None) -> tuple[Sides, dict[str, Any]]:
+    """Read the folders; beside their cells, what the result says of them (``preprocessing``).
 
     Where the synthetic folder holds a ``preprocessing.json``, as synthesize writes it, its generator
     learned from preprocessed cells: real images that are not so yet go through the same steps first.
@@ -138,7 +138,7 @@ def read_sides(settings: EvaluateSettings, cache: Path | None = None) -> tuple[S
     unseen = None if sides.holdout is None else _alike(sides.holdout, done, "holdout")
     sides = replace(sides, real=_alike(sides.real, done, "real"), holdout=unseen)
     sides = replace(sides, known=_known_morphology(settings, sides))
-    return sides, None if done is None else done.to_json()
+    return sides, {"preprocessing": None if done is None else done.to_json()}
 
 
 def refuse_own_reference(settings: ScoreSettings, unseen: bool) -> None:
