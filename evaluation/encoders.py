@@ -139,6 +139,11 @@ class CachedEncoder:
                 np.save(aside, features, allow_pickle=False)
         return features
 
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Class logits of features that `encode` gave, shape (n, classes); None if it has none."""
+        give = getattr(self.encoder, "logits", None)
+        return None if give is None else np.asarray(give(features))
+
 
 def build_encoder(
     settings: EncoderSettings,

@@ -90,6 +90,12 @@ class InceptionNetwork:
         (encoded,) = self.network(images.to(self.device))
         return np.asarray(encoded.cpu().numpy())
 
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class logits without bias, shape (n, 1008), of what `encode` gave, for the inception score."""
+        with torch.inference_mode():
+            x = torch.from_numpy(np.asarray(features, dtype=np.float32)).to(self.device)
+            return (x @ self.network.get_parameter("fc.weight").T).cpu().numpy()
+
 
 class OnnxNetwork:
     """An ONNX graph with one image input, run by onnxruntime.

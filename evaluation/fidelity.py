@@ -1,31 +1,32 @@
 """How near synthetic cells are to real ones, overall and per class, and how near real ones are.
 
-Every figure comes with n of both sides and a floor: what disjoint halves of the real reference
-score against each other, and what the synthetic cells score at that same n. Where n is too small
-for a metric there is no number, only the reason.
+Every figure comes with n of both sides, an interval and a floor: what disjoint halves of the real
+reference score against each other, and what the synthetic cells score at that same n. Where n is too
+small for a metric there is no number, only the reason.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cells.cellset import CellSet
+from evaluation.blocks import manifold
+from evaluation.distances import NEIGHBOURS, Rows
 from evaluation.encoders import Encoder
+from evaluation.extrapolation import enough, frechet_at_infinity
+from evaluation.halves import Entry, Halving, Side, Values, around, class_means, entries
 from evaluation.metrics import (
-    NEIGHBOURS,
+    SCORE_SPLITS,
     Factor,
-    Features,
-    Pairwise,
-    Rows,
     coverage,
     density,
     frechet,
+    inception_score,
     kid,
     precision_recall,
 )
+from evaluation.pairwise import Pairwise
 from runtime.config import digest
 from runtime.errors import InputError
 from runtime.seeds import numpy_generator, seed_of
@@ -48,25 +49,10 @@ METRICS = ("frechet", "kid", *MANIFOLD)
 PER_CLASS_MINIMUM = {"frechet": 500, "kid": 20, **dict.fromkeys(MANIFOLD, 50)}
 OVERALL_MINIMUM = {"frechet": 2, "kid": 2, **dict.fromkeys(MANIFOLD, NEIGHBOURS + 1)}
 MIX_MINIMUM = 20  # a class below it on either side would shrink the whole mix: it is left out
-PAIRWISE_CELLS = 2500  # kernels and distances are square in n: 0.3 GB at this many a side
+PAIRWISE_CELLS = 2500  # kernels and distances are square in n: 0.6 GB at this many a side
+SCORE_MINIMUM = 100  # cells for an inception score: ten in each of its parts
 WIDE = 256  # features wider than this get fewer repeats of the Fréchet distance
 WIDE_REPEATS = {"overall": 5, "class": 3}
-
-Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Side:
-    """Features of one side and the class of each row."""
-
-    features: Features  # (n, d)
-    labels: NDArray[np.int64]  # (n,)
-
-    def at(self, rows: Rows) -> "_Side":
-        return _Side(self.features[rows], self.labels[rows])
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def fidelity(
@@ -92,18 +78,22 @@ def fidelity(
 
     Returns:
         JSON values: ``fingerprint``; ``name`` of the Fréchet distance, "FID" only with Inception;
-        ``overall`` as metric -> entry; ``per_class`` as class -> metric -> entry; ``left_out`` as
-        class -> why it is not in the overall mix. An entry is ``{"value", "n_reference",
-        "n_synthetic", "matched", "floor"}``, the last two ``{"value", "low", "high", "n",
-        "repeats"}`` with the mean and the 2.5 and 97.5 % quantiles over the halvings, or
-        ``{"reason": "not computable, n = 12"}``.
+        ``overall`` as metric -> entry; ``per_class`` as class -> metric -> entry; ``class_mean`` as
+        metric -> what `evaluation.halves.class_means` returns; ``inception_score``, or a ``reason``;
+        ``left_out`` as class -> why it is not in the overall mix. An entry is ``{"value", "low", "high",
+        "error", "n_reference", "n_synthetic", "matched", "floor"}``, or ``{"reason": "not
+        computable, n = 12"}``. ``low`` to ``high`` is the 95 % interval of `evaluation.halves.interval`,
+        None where a half is too small. ``matched`` and ``floor`` are ``{"value", "low", "high", "n",
+        "repeats"}``, the mean and the 2.5 and 97.5 % quantiles over the halvings. The overall
+        Fréchet entry has ``infinite``: ``value``, ``low``, ``high`` at 1/n = 0, the ``points`` behind
+        it, and ``rough``, whether a subset has fewer cells than features.
 
     Raises:
         InputError: If a synthetic cell is in the reference, or the sides share no class or size.
     """
     _check(reference, synthetic)
-    real = _Side(encoder.encode(reference), reference.labels)
-    made = _Side(encoder.encode(synthetic), synthetic.labels)
+    real = Side(encoder.encode(reference), reference.labels)
+    made = Side(encoder.encode(synthetic), synthetic.labels)
     mix, left_out = _mix(reference, synthetic)
     overall_real = _draw(real, mix, len(real), seed)
     overall_made = _draw(made, mix, _least(real, mix), seed_of(seed, "synthetic"))
@@ -125,6 +115,8 @@ def fidelity(
         "name": "FID" if encoder.name == "Inception" else f"Fréchet distance ({encoder.name})",
         "overall": _scores(overall_real, overall_made, OVERALL_MINIMUM, "overall", floor_repeats, seed),
         "per_class": per_class,
+        "class_mean": class_means(per_class),
+        "inception_score": _inception_score(encoder, overall_real, overall_made),
         "left_out": left_out,
     }
 
@@ -170,15 +162,15 @@ def _mix(reference: CellSet, synthetic: CellSet) -> tuple[list[int], dict[str, s
     return mix, left_out
 
 
-def _least(side: _Side, labels: Sequence[int]) -> int:
+def _least(side: Side, labels: Sequence[int]) -> int:
     return min(int((side.labels == label).sum()) for label in labels)
 
 
-def _draw(side: _Side, labels: Sequence[int], most: int, seed: int) -> _Side:
-    """Equally many random rows of each class, as many as the smallest has, at most `most`."""
+def _draw(side: Side, labels: Sequence[int], most: int, seed: int) -> Side:
+    """Equally many random rows of each class, as many as the smallest has, at most `most`; in order."""
     each = min(most, _least(side, labels))
     random = numpy_generator(seed, "draw")
-    rows = [random.permutation(np.flatnonzero(side.labels == label))[:each] for label in labels]
+    rows = [np.sort(random.permutation(np.flatnonzero(side.labels == label))[:each]) for label in labels]
     return side.at(np.concatenate(rows))
 
 
@@ -187,111 +179,104 @@ def _split_name(reference: CellSet) -> str:
 
 
 def _scores(
-    real: _Side, made: _Side, minimum: Mapping[str, int], scope: str, repeats: int, seed: int
+    real: Side, made: Side, minimum: Mapping[str, int], scope: str, repeats: int, seed: int
 ) -> dict[str, Entry]:
     """All metrics of one scope, each a number with its floor, or the reason why there is none."""
     found: dict[str, Entry] = {}
-    if min(len(real), len(made)) >= minimum["frechet"]:
+    least = min(len(real), len(made))
+    if least >= minimum["frechet"]:
         wide = real.features.shape[1] > WIDE
         fewer = min(repeats, WIDE_REPEATS[scope]) if wide else repeats
-        found |= _frechet_scores(real, made, fewer, seed)
-    few_real = _thinned(real, seed_of(seed, "real"))
-    few_made = _thinned(made, seed_of(seed, "made"))
-    least = min(len(few_real), len(few_made))
-    if least >= min(minimum[metric] for metric in METRICS if metric != "frechet"):
-        found |= _pairwise_scores(few_real, few_made, least >= minimum["density"], repeats, seed)
-    missing = {"reason": f"not computable, n = {min(len(real), len(made))}"}
+        found |= _frechet_scores(real, made, scope == "overall", fewer, seed)
+    if least >= min(minimum["kid"], minimum["density"]):
+        found |= _pairwise_scores(real, made, least >= minimum["density"], repeats, seed)
+    missing = {"reason": f"not computable, n = {least}"}
     return {metric: found.get(metric, missing) for metric in METRICS}
 
 
-def _thinned(side: _Side, seed: int) -> _Side:
+def _frechet_scores(real: Side, made: Side, extrapolate: bool, repeats: int, seed: int) -> dict[str, Entry]:
+    """The Fréchet distance, with its value at 1/n = 0 if that is asked for."""
+
+    def score(h: Halving) -> tuple[Values, Values, Values]:
+        first = Factor.of(real.features[h.rows])
+        matched = first.frechet(Factor.of(made.features[h.columns]))
+        floor = first.frechet(Factor.of(real.features[h.others]))
+        spread = matched if h.alike else first.frechet(Factor.of(made.features[h.half]))
+        parts = real.at(h.rows), made.at(h.half)
+        at_infinity = {}
+        if extrapolate and enough(*parts):
+            at_infinity["infinite"] = frechet_at_infinity(*parts, spread, 1, seed)[0]
+        return {"frechet": matched}, {"frechet": floor}, {"frechet": spread, **at_infinity}
+
+    # Not `frechet` itself: on 2048 features its general eigenproblem takes half a minute a call.
+    values = {"frechet": Factor.of(real.features).frechet(Factor.of(made.features))}
+    points: list[tuple[int, float]] = []
+    if extrapolate and enough(real, made):
+        values["infinite"], points = frechet_at_infinity(real, made, values["frechet"], repeats, seed)
+    found = entries(values, real, made, score, 2, repeats, seed)
+    if extrapolate:
+        missing = {"reason": f"not computable, n = {min(len(real), len(made))}"}
+        infinite = found.pop("infinite", missing)
+        if points:
+            rough = points[-1][0] <= real.features.shape[1]
+            infinite = {key: infinite[key] for key in ("value", "low", "high", "error")}
+            infinite |= {"points": [list(point) for point in points], "rough": rough}
+        found["frechet"]["infinite"] = infinite
+    return found
+
+
+def _pairwise_scores(real: Side, made: Side, balls: bool, repeats: int, seed: int) -> dict[str, Entry]:
+    """KID, and with enough cells the four manifold metrics, from one set of distances.
+
+    On large sides KID is that of `PAIRWISE_CELLS` of them; the four are exact on all cells, with matched
+    score and floor of those `PAIRWISE_CELLS`.
+    """
+    whole = len(real), len(made)
+    few_real, few_made = _thinned(real, seed_of(seed, "real")), _thinned(made, seed_of(seed, "made"))
+    pairs = Pairwise(few_real.features, few_made.features)
+
+    def kid_score(h: Halving) -> tuple[Values, Values, Values]:
+        matched, floor = pairs.kid_matched(h.rows, h.columns), pairs.kid_halves(h.rows, h.others)
+        return {"kid": matched}, {"kid": floor}, {"kid": pairs.kid_parts(h.rows, h.half)}
+
+    def balls_score(h: Halving) -> tuple[Values, Values, Values]:
+        matched = pairs.manifold(h.rows, h.columns)
+        spread = matched if h.alike else pairs.manifold(h.rows, h.half)
+        return matched, pairs.manifold_halves(h.rows, h.others), spread
+
+    found = entries({"kid": pairs.kid(seed)}, few_real, few_made, kid_score, 2, repeats, seed)
+    if balls:
+        large = max(whole) > PAIRWISE_CELLS
+        values = manifold(real.features, made.features) if large else pairs.manifold()
+        least = NEIGHBOURS + 1
+        found |= entries(values, few_real, few_made, balls_score, least, repeats, seed, whole)
+    return found
+
+
+def _thinned(side: Side, seed: int) -> Side:
     labels = np.unique(side.labels).tolist()
     if len(side) <= PAIRWISE_CELLS:
         return side
     return _draw(side, labels, PAIRWISE_CELLS // len(labels), seed)
 
 
-def _frechet_scores(real: _Side, made: _Side, repeats: int, seed: int) -> dict[str, Entry]:
-    def halves(rows: Rows, others: Rows, columns: Rows) -> tuple[dict[str, float], dict[str, float]]:
-        first = Factor.of(real.features[rows])
-        matched = first.frechet(Factor.of(made.features[columns]))
-        floor = first.frechet(Factor.of(real.features[others]))
-        return {"frechet": matched}, {"frechet": floor}
-
-    # Not `frechet` itself: on 2048 features its general eigenproblem takes half a minute a call.
-    values = {"frechet": Factor.of(real.features).frechet(Factor.of(made.features))}
-    return _entries(values, real, made, halves, 2, repeats, seed)
-
-
-def _pairwise_scores(real: _Side, made: _Side, manifold: bool, repeats: int, seed: int) -> dict[str, Entry]:
-    """KID, and with enough cells the four manifold metrics, from one set of distances."""
-    pairs = Pairwise(real.features, made.features)
-
-    def kid_halves(rows: Rows, others: Rows, columns: Rows) -> tuple[dict[str, float], dict[str, float]]:
-        matched, floor = pairs.kid_matched(rows, columns), pairs.kid_halves(rows, others)
-        return {"kid": matched}, {"kid": floor}
-
-    def manifold_halves(rows: Rows, others: Rows, columns: Rows) -> tuple[dict[str, float], dict[str, float]]:
-        return pairs.manifold(rows, columns), pairs.manifold_halves(rows, others)
-
-    entries = _entries({"kid": pairs.kid(seed)}, real, made, kid_halves, 2, repeats, seed)
-    if manifold:
-        values = pairs.manifold()
-        entries |= _entries(values, real, made, manifold_halves, NEIGHBOURS + 1, repeats, seed)
-    return entries
+def _inception_score(encoder: Encoder, real: Side, made: Side) -> Entry:
+    """The score of the synthetic cells, and of as many real ones beside it."""
+    logits = getattr(encoder, "logits", None)
+    n = min(len(real), len(made))
+    if logits is None or logits(made.features[:1]) is None:
+        return {"reason": "not computable: it is defined on Inception's logits only"}
+    if n < SCORE_MINIMUM:
+        return {"reason": f"not computable, n = {n}"}
+    found = []
+    for side in (made, real):
+        rows = _spread_out(side, n)
+        mean, deviation = inception_score(logits(side.features[rows]))
+        error = deviation / (SCORE_SPLITS - 1) ** 0.5  # of the mean of disjoint parts
+        found.append({"value": mean, **around(mean, error, SCORE_SPLITS - 1, (1.0, np.inf)), "error": error})
+    return {**found[0], "n": n, "parts": SCORE_SPLITS, "real": found[1]}
 
 
-Halves = Callable[[Rows, Rows, Rows], tuple[dict[str, float], dict[str, float]]]
-
-
-def _entries(
-    values: Mapping[str, float],
-    real: _Side,
-    made: _Side,
-    halves: Halves,
-    least: int,
-    repeats: int,
-    seed: int,
-) -> dict[str, Entry]:
-    """Each value with its matched score and floor over random halvings of the reference."""
-    splits = [_halved(real, made, seed_of(seed, "halves", i)) for i in range(repeats)]
-    n = len(splits[0][0]) if splits else 0
-    pairs = [halves(*split) for split in splits] if n >= least else []
-
-    def summary(side: int, metric: str) -> Entry:
-        if not pairs:
-            return {"reason": f"not computable, n = {n}"}
-        scores = [pair[side][metric] for pair in pairs]
-        low, high = np.quantile(scores, [0.025, 0.975])
-        return {
-            "value": float(np.mean(scores)),
-            "low": float(low),
-            "high": float(high),
-            "n": n,
-            "repeats": len(scores),
-        }
-
-    return {
-        metric: {
-            "value": value,
-            "n_reference": len(real),
-            "n_synthetic": len(made),
-            "matched": summary(0, metric),
-            "floor": summary(1, metric),
-        }
-        for metric, value in values.items()
-    }
-
-
-def _halved(real: _Side, made: _Side, seed: int) -> tuple[Rows, Rows, Rows]:
-    """Two disjoint halves of the reference and as many synthetic rows, equal in every class."""
-    random = numpy_generator(seed)
-    rows, others, columns = [], [], []
-    for label in np.unique(real.labels):
-        of_real = random.permutation(np.flatnonzero(real.labels == label))
-        of_made = random.permutation(np.flatnonzero(made.labels == label))
-        half = min(len(of_real) // 2, len(of_made))
-        rows.append(of_real[:half])
-        others.append(of_real[half : 2 * half])
-        columns.append(of_made[:half])
-    return np.concatenate(rows), np.concatenate(others), np.concatenate(columns)
+def _spread_out(side: Side, n: int) -> Rows:
+    """n rows, evenly through the classes, which lie one after the other."""
+    return np.linspace(0, len(side) - 1, n).round().astype(np.int64)

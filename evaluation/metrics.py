@@ -1,13 +1,12 @@
-"""Fidelity metrics on features: pure functions of two arrays, and a fast form for many subsets.
+"""Fidelity metrics on features: pure functions of two arrays.
 
-Fréchet distance, KID and precision/recall are torch-fidelity's own functions; density and
-coverage follow Naeem et al. `Factor` and `Pairwise` give the same numbers (the tests hold them
-together) at a fraction of the cost: they take the roots, kernels and distances once, so that
-repeated halves of the reference cost an index and not another pass over the features.
+Fréchet distance, KID, precision/recall and the inception score are torch-fidelity's own functions;
+density and coverage follow Naeem et al. Three other forms give the same numbers, and the tests hold
+them together: `Factor` for the Fréchet distance, `evaluation.pairwise` for many subsets of two small
+sides, and `evaluation.blocks` for sides too large for a matrix of their distances.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,20 +17,32 @@ from torch_fidelity.metric_fid import (
     fid_features_to_statistics,
     fid_statistics_to_metric,
 )
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kernel_poly, kid_features_to_metric, mmd2
+from torch_fidelity.metric_isc import (
+    KEY_METRIC_ISC_MEAN,
+    KEY_METRIC_ISC_STD,
+    isc_features_to_metric,
+)
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import (
     KEY_METRIC_PRECISION,
     KEY_METRIC_RECALL,
     prc_features_to_metric,
 )
 
-Features = NDArray[np.floating[Any]]
-Rows = NDArray[np.int64]
+from evaluation.distances import (
+    MANIFOLD_NEIGHBOURS,
+    NEIGHBOURS,
+    Features,
+    coverage_within,
+    density_within,
+    distance_matrices,
+    radii,
+)
 
 KID_SUBSET = 1000
 KID_SUBSETS = 10
-MANIFOLD_NEIGHBOURS = 3  # precision and recall: Kynkäänniemi et al., 1904.06991
-NEIGHBOURS = 5  # density and coverage: Naeem et al., 2002.09797
+SCORE_SPLITS = 10  # of the inception score: torch-fidelity's default, as its seed is
+SCORE_SEED = 2020
 
 
 def frechet(real: Features, synthetic: Features) -> float:
@@ -48,7 +59,7 @@ def frechet(real: Features, synthetic: Features) -> float:
         Heusel et al., 1706.08500, equation 6, by torch-fidelity. It is the FID only on
         torch-fidelity's Inception features.
     """
-    real, synthetic = _checked(real, synthetic, 2)
+    real, synthetic = checked(real, synthetic, 2)
     # float64: in torch-fidelity's own float32 the mean of large features loses four digits.
     statistics = [fid_features_to_statistics(torch.from_numpy(side)) for side in (real, synthetic)]
     return float(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])
@@ -68,14 +79,14 @@ def kid(real: Features, synthetic: Features, seed: int = 0) -> float:
     Source:
         Bińkowski et al., 1801.01401, section 4 and equation 4, by torch-fidelity.
     """
-    real, synthetic = _checked(real, synthetic, 2)
-    size, count = _kid_subsets(len(real), len(synthetic))
+    real, synthetic = checked(real, synthetic, 2)
+    size, count = kid_subsets(len(real), len(synthetic))
     result = kid_features_to_metric(
         torch.from_numpy(real),
         torch.from_numpy(synthetic),
         kid_subsets=count,
         kid_subset_size=size,
-        rng_seed=_legacy_seed(seed),
+        rng_seed=legacy_seed(seed),
         verbose=False,
     )
     return float(result[KEY_METRIC_KID_MEAN])
@@ -97,7 +108,7 @@ def precision_recall(
     Source:
         Kynkäänniemi et al., 1904.06991, equations 1 and 2, by torch-fidelity.
     """
-    real, synthetic = _checked(real, synthetic, neighbours + 1)
+    real, synthetic = checked(real, synthetic, neighbours + 1)
     result = prc_features_to_metric(
         torch.from_numpy(synthetic),
         torch.from_numpy(real),
@@ -121,9 +132,9 @@ def density(real: Features, synthetic: Features, neighbours: int = NEIGHBOURS) -
     Source:
         Naeem et al., 2002.09797, equation 4.
     """
-    real, synthetic = _checked(real, synthetic, 1, neighbours + 1)
-    radii = _radii(_distances(real, real), neighbours)
-    return _density(_distances(real, synthetic), radii, neighbours)
+    real, synthetic = checked(real, synthetic, 1, neighbours + 1)
+    within, between, _ = distance_matrices(real, synthetic)
+    return density_within(between, radii(within, neighbours), neighbours)
 
 
 def coverage(real: Features, synthetic: Features, neighbours: int = NEIGHBOURS) -> float:
@@ -140,8 +151,28 @@ def coverage(real: Features, synthetic: Features, neighbours: int = NEIGHBOURS) 
     Source:
         Naeem et al., 2002.09797, equation 5.
     """
-    real, synthetic = _checked(real, synthetic, 1, neighbours + 1)
-    return _coverage(_distances(real, synthetic), _radii(_distances(real, real), neighbours))
+    real, synthetic = checked(real, synthetic, 1, neighbours + 1)
+    within, between, _ = distance_matrices(real, synthetic)
+    return coverage_within(between, radii(within, neighbours))
+
+
+def inception_score(logits: Features, splits: int = SCORE_SPLITS) -> tuple[float, float]:
+    """How sure Inception is of each image, and how varied its answers are: exp of a mean divergence.
+
+    Args:
+        logits: Shape (n, classes), n >= splits, of torch-fidelity's Inception without its bias.
+        splits: Disjoint random parts that are scored apart.
+
+    Returns:
+        Mean and standard deviation over the parts; the score is in [1, classes], and grows with n.
+
+    Source:
+        Salimans et al., 1606.03498, section 4, by torch-fidelity.
+    """
+    if logits.ndim != 2 or len(logits) < splits:
+        raise ValueError(f"logits must be (n, classes) with n >= {splits}, but are {logits.shape}.")
+    found = isc_features_to_metric(torch.from_numpy(np.asarray(logits)), splits, rng_seed=SCORE_SEED)
+    return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD])
 
 
 @dataclass(frozen=True)
@@ -173,73 +204,10 @@ class Factor:
         return float((self.mean - other.mean).square().sum() + spread - 2 * cross)
 
 
-class Pairwise:
-    """Kernels and distances within and between two sides, for metrics of many subsets.
-
-    Args:
-        real: Shape (n, d).
-        synthetic: Shape (m, d), same encoder.
-    """
-
-    def __init__(self, real: Features, synthetic: Features) -> None:
-        real, synthetic = _checked(real, synthetic, 1)
-        self.kernel_rr = kernel_poly(real, real)
-        self.kernel_rs = kernel_poly(real, synthetic)
-        self.kernel_ss = kernel_poly(synthetic, synthetic)
-        self.distance_rr = _distances(real, real)
-        self.distance_rs = _distances(real, synthetic)
-        self.distance_ss = _distances(synthetic, synthetic)
-
-    def kid(self, seed: int = 0) -> float:
-        """`kid` of the two sides."""
-        n, m = self.kernel_rs.shape
-        size, count = _kid_subsets(n, m)
-        random = np.random.RandomState(_legacy_seed(seed))  # torch-fidelity's generator and order
-        values = []
-        for _ in range(count):
-            rows, columns = (
-                random.choice(n, size, replace=False),
-                random.choice(m, size, replace=False),
-            )
-            values.append(self.kid_matched(rows, columns))
-        return float(np.mean(values))
-
-    def kid_matched(self, rows: Rows, columns: Rows) -> float:
-        """KID of as many real as synthetic cells, as one subset."""
-        return _mmd(
-            _part(self.kernel_rr, rows, rows),
-            _part(self.kernel_rs, rows, columns),
-            _part(self.kernel_ss, columns, columns),
-        )
-
-    def kid_halves(self, rows: Rows, others: Rows) -> float:
-        """KID of two disjoint, equally large parts of the real side."""
-        return _mmd(
-            _part(self.kernel_rr, rows, rows),
-            _part(self.kernel_rr, rows, others),
-            _part(self.kernel_rr, others, others),
-        )
-
-    def manifold(self, rows: Rows | None = None, columns: Rows | None = None) -> dict[str, float]:
-        """Precision, recall, density and coverage of the two sides, or of a part of each."""
-        return _manifold(
-            _part(self.distance_rr, rows, rows),
-            _part(self.distance_rs, rows, columns),
-            _part(self.distance_ss, columns, columns),
-        )
-
-    def manifold_halves(self, rows: Rows, others: Rows) -> dict[str, float]:
-        """The same four of two disjoint parts of the real side, the second taken as synthetic."""
-        return _manifold(
-            _part(self.distance_rr, rows, rows),
-            _part(self.distance_rr, rows, others),
-            _part(self.distance_rr, others, others),
-        )
-
-
-def _checked(
+def checked(
     real: Features, synthetic: Features, least: int, least_real: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both sides as float64; ValueError where the shapes do not fit or cells are too few."""
     x, y = np.asarray(real, dtype=np.float64), np.asarray(synthetic, dtype=np.float64)
     if real.ndim != 2 or synthetic.ndim != 2 or real.shape[1] != synthetic.shape[1]:
         raise ValueError(
@@ -253,50 +221,12 @@ def _checked(
     return x, y
 
 
-def _kid_subsets(n: int, m: int) -> tuple[int, int]:
+def kid_subsets(n: int, m: int) -> tuple[int, int]:
+    """Cells of a subset and number of subsets."""
     size = min(n, m, KID_SUBSET)
     return size, 1 if n == m == size else KID_SUBSETS
 
 
-def _legacy_seed(seed: int) -> int:
+def legacy_seed(seed: int) -> int:
+    """The seed as NumPy's older generator, torch-fidelity's, takes it."""
     return seed % 2**32
-
-
-def _mmd(kernel_xx: NDArray[Any], kernel_xy: NDArray[Any], kernel_yy: NDArray[Any]) -> float:
-    return float(mmd2(kernel_xx, kernel_xy, kernel_yy))
-
-
-def _part(matrix: Any, rows: Rows | None, columns: Rows | None) -> Any:
-    if rows is not None:
-        matrix = matrix[rows]
-    return matrix if columns is None else matrix[:, columns]
-
-
-def _distances(x: Features, y: Features) -> Tensor:
-    return torch.cdist(torch.from_numpy(np.asarray(x)), torch.from_numpy(np.asarray(y)))
-
-
-def _radii(within: Tensor, neighbours: int) -> Tensor:
-    """Distance to the k-th nearest other cell, shape (n,); the cell itself is the nearest."""
-    return within.topk(neighbours + 1, dim=1, largest=False).values[:, -1]
-
-
-def _density(between: Tensor, radii: Tensor, neighbours: int) -> float:
-    return float((between < radii[:, None]).sum(dim=0).double().mean()) / neighbours
-
-
-def _coverage(between: Tensor, radii: Tensor) -> float:
-    return float((between.min(dim=1).values < radii).double().mean())
-
-
-def _manifold(real: Tensor, between: Tensor, synthetic: Tensor) -> dict[str, float]:
-    near = real.topk(NEIGHBOURS + 1, dim=1, largest=False).values  # (n, k + 1), ascending
-    reach_synthetic = _radii(synthetic, MANIFOLD_NEIGHBOURS)
-    within_real = between <= near[:, MANIFOLD_NEIGHBOURS, None]  # (n, m)
-    within_synthetic = between <= reach_synthetic[None]  # (n, m)
-    return {
-        "precision": float(within_real.any(dim=0).double().mean()),
-        "recall": float(within_synthetic.any(dim=1).double().mean()),
-        "density": _density(between, near[:, NEIGHBOURS], NEIGHBOURS),
-        "coverage": _coverage(between, near[:, NEIGHBOURS]),
-    }

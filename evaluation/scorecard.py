@@ -25,6 +25,8 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     parts = [_overall(found)]
     if len(found["per_class"]) > 1:
         parts.append(_per_class(found))
+    if "reason" not in result["classification_accuracy"]:
+        parts.append(_accuracy(result["classification_accuracy"]))
     return [*parts, _checks(result)]
 
 
@@ -51,8 +53,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         lines += [*map(_line, rows), ""]
     lines += [
         "*Matched*: the synthetic cells against a random half of the reference, at the half's n. "
-        "*Floor*: the other half against it: what real cells score. Ranges are 2.5 to 97.5 % of "
-        "the repeats.",
+        "*Floor*: the other half against it: what real cells score. Their ranges are 2.5 to 97.5 % of "
+        "the repeats; those of a *value* are its 95 % interval. [In brackets: the floor.]",
         "",
     ]
     return "\n".join(lines)
@@ -84,7 +86,10 @@ def _overall(found: Mapping[str, Any]) -> Table:
         n = f"{entry['n_reference']} / {entry['n_synthetic']}"
         matched, floor = entry["matched"], entry["floor"]
         ranges = [_range(matched), _range(floor), str(floor.get("n", ""))]
-        rows.append([*first, figure(entry["value"]), n, *ranges])
+        rows.append([*first, _range(entry), n, *ranges])
+        if "infinite" in entry:
+            rows.append(_infinite_row(entry["infinite"], metric_name(metric, found)))
+    rows.append(_score_row(found["inception_score"]))
     return "Overall, at equal class mix", header, rows
 
 
@@ -94,6 +99,7 @@ def _per_class(found: Mapping[str, Any]) -> Table:
     rows = []
     for name, entries in found["per_class"].items():
         rows.append([name, *[_cell(entries[metric]) for metric in metrics]])
+    rows.append(["mean over classes", *[_mean_cell(found["class_mean"][metric]) for metric in metrics]])
     return "Per class (floor in brackets)", header, rows
 
 
@@ -101,12 +107,49 @@ def _cell(entry: Mapping[str, Any]) -> str:
     if "reason" in entry:
         return str(entry["reason"])
     n = f"n = {entry['n_reference']} / {entry['n_synthetic']}"
-    return f"{figure(entry['value'])} [{figure(entry['floor'].get('value'))}], {n}"
+    return f"{_range(entry)} [{figure(entry['floor'].get('value'))}], {n}"
+
+
+def _mean_cell(entry: Mapping[str, Any]) -> str:
+    if "reason" in entry:
+        return "–"
+    return f"{_range(entry)} [{figure(entry['floor'])}], {len(entry['classes'])} of {entry['of']} classes"
+
+
+def _infinite_row(entry: Mapping[str, Any], name: str) -> list[str]:
+    n = "rough: some subsets have fewer cells than features" if entry.get("rough") else ""
+    return [f"{name} at 1/n = 0", "lower", _range(entry), n, "", "", ""]
+
+
+def _score_row(entry: Mapping[str, Any]) -> list[str]:
+    if "reason" in entry:
+        return ["inception score", "higher", str(entry["reason"]), "", "", "", ""]
+    n = f"{entry['n']} / {entry['n']}"
+    return ["inception score", "higher", _range(entry), n, "", f"real: {_range(entry['real'])}", ""]
+
+
+def _accuracy(found: Mapping[str, Any]) -> Table:
+    """Share recognized in each class, and over classes, by networks that learned from either side."""
+    parts = {
+        "synthetic_to_real": "learned from synthetic, tested on real",
+        "real_to_real": "learned from real, tested on real",
+        "gap": "first less second",
+        "real_to_synthetic": "learned from real, tested on synthetic",
+    }
+    rows = [
+        [name, *[_range(found[key]["per_class"][name]) for key in parts], str(found["n_train"][name])]
+        for name in found["classes"]
+    ]
+    rows.append(["mean over classes", *[_range(found[key]) for key in parts], ""])
+    rows += [[name, f"left out: {why}", "", "", "", ""] for name, why in found["left_out"].items()]
+    return "Classification accuracy score", ["class", *parts.values(), "n trained on"], rows
 
 
 def _range(summary: Mapping[str, Any]) -> str:
     if "reason" in summary:
         return str(summary["reason"])
+    if summary["low"] is None:
+        return figure(summary["value"])
     return f"{figure(summary['value'])} ({figure(summary['low'])} to {figure(summary['high'])})"
 
 

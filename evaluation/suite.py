@@ -12,6 +12,7 @@ from cells.medmnist import Modality
 from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.agreement import label_agreement
+from evaluation.cas import classification_accuracy
 from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
 from evaluation.fidelity import fidelity
 from evaluation.folders import FLAT, aligned, flattened, image_size, read_folder
@@ -36,6 +37,8 @@ class EvaluateSettings(Settings):
         floor_repeats: Random halvings of the reference behind each floor.
         labels: Train a judge on `real` and ask it for the class of each synthetic image.
         judge: What that judge is.
+        cas: Classification accuracy score; costs the training of two networks.
+        cas_classifier: What those two are.
         seed: Of every draw and fit.
     """
 
@@ -48,6 +51,8 @@ class EvaluateSettings(Settings):
     floor_repeats: int = Field(default=10, ge=2, le=1000)
     labels: bool = True
     judge: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
+    cas: bool = False
+    cas_classifier: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
     seed: int = 0
 
 
@@ -112,8 +117,9 @@ def evaluate_sets(
 
     Returns:
         JSON values: ``config``, ``counts`` per side, ``leaking`` (how many of `real` share an image
-        or a group with a cell of `holdout`; None without one), and the results of `fidelity`, `near_copies`
-        and `label_agreement`, each of the last two a ``{"reason": …}`` where it cannot be had.
+        or a group with a cell of `holdout`; None without one), and the results of `fidelity`, `near_copies`,
+        `label_agreement` and `classification_accuracy`, each of the last three a ``{"reason": …}``
+        where it cannot be had.
     """
     real, synthetic, holdout = _same_classes(real, synthetic, holdout)
     if _fits_domain(settings) and len(real.classes) < 2:
@@ -134,6 +140,7 @@ def evaluate_sets(
         ),
         "near_copies": _copies(real, synthetic, holdout),
         "label_agreement": _labels(real, synthetic, holdout, settings),
+        "classification_accuracy": _accuracy(real, synthetic, holdout, settings),
     }
 
 
@@ -181,6 +188,17 @@ def _labels(
     judge = Classifier(train.classes, settings.judge)
     judge.fit(train, seed=seed_of(settings.seed, "judge"), description="judge of labels")
     return label_agreement(synthetic, judge, unseen)
+
+
+def _accuracy(
+    real: CellSet, synthetic: CellSet, holdout: CellSet | None, settings: EvaluateSettings
+) -> dict[str, Any]:
+    if not settings.cas:
+        return {"reason": "switched off; cas=true trains two networks for it"}
+    if holdout is None:
+        return {"reason": "not computable: give holdout= with real images the generator has not seen"}
+    seed = seed_of(settings.seed, "accuracy score")
+    return classification_accuracy(real, synthetic, holdout, settings.cas_classifier, seed)
 
 
 def _ceiling_split(real: CellSet, seed: int) -> tuple[CellSet, CellSet]:

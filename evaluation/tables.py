@@ -176,12 +176,11 @@ def _table(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         f"{len(mark.get('classes', classes))} classes",
         "generators": kinds,
         "rows": [
-            {
-                **_row({k: [g["overall"][m] for g in v] for k, v in of_kind.items()}),
-                "metric": _name(m, group[0]),
-                "better": better,
-            }
+            row
             for m, (_, better) in MEASURES.items()
+            for row in _rows(
+                {k: [g["overall"][m] for g in v] for k, v in of_kind.items()}, _name(m, group[0]), better
+            )
         ],
         "missing": [],
         "per_class": [
@@ -203,6 +202,16 @@ def _name(metric: str, part: Mapping[str, Any]) -> str:
     return str(part["name"]) if metric == "frechet" else MEASURES[metric][0]
 
 
+def _rows(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str, better: str) -> list[Row]:
+    """A measure, and below it what it would be for infinitely many cells, where that is known."""
+    rows = [{**_row(found), "metric": name, "better": better}]
+    if all("infinite" in entry for entries in found.values() for entry in entries):
+        columns = [_cell([entry["infinite"] for entry in entries]) for entries in found.values()]
+        floor = {"value": "0", "interval": "by definition"}
+        rows.append({"metric": f"{name} at 1/n = 0", "better": better, "floor": floor, "columns": columns})
+    return rows
+
+
 def _row(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Row:
     """Each generator at the n of the floor, and the floor, as means over the generators' seeds."""
     every = [entry for entries in found.values() for entry in entries]
@@ -216,7 +225,11 @@ def _cell(entries: Sequence[Mapping[str, Any]]) -> Row:
     known = [e for e in entries if "value" in e]
     if not known:
         return {"value": "–", "interval": str(entries[0].get("reason", ""))}
-    value, low, high = (sum(float(e[k]) for e in known) / len(known) for k in ("value", "low", "high"))
+    value = sum(float(e["value"]) for e in known) / len(known)
+    bounds = [(e["low"], e["high"]) for e in known]
+    if any(None in pair for pair in bounds):
+        return {"value": number(value), "interval": ""}
+    low, high = (sum(float(pair[i]) for pair in bounds) / len(known) for i in (0, 1))
     return {"value": number(value), "interval": f"[{number(low)}, {number(high)}]"}
 
 

@@ -108,10 +108,10 @@ def heun(output: Output, start: Tensor, settings: SamplingSettings) -> Tensor:
     levels = noise_levels(settings).to(start)
     images = start * levels[0]
     for now, then in pairwise(levels):
-        slope = (images - _denoised(output, images, now, settings)) / now  # (b, 3, h, w)
+        slope = (images - denoised(output, images, now, settings)) / now  # (b, 3, h, w)
         ahead = images + (then - now) * slope
         if then > 0:
-            end = (ahead - _denoised(output, ahead, then, settings)) / then
+            end = (ahead - denoised(output, ahead, then, settings)) / then
             ahead = images + (then - now) * 0.5 * (slope + end)
         images = ahead
     return images
@@ -142,8 +142,8 @@ def evaluations(settings: SamplingSettings) -> int:
     return count
 
 
-def _denoised(output: Output, images: Tensor, sigma: Tensor, settings: SamplingSettings) -> Tensor:
-    """D(x; σ) of the raw output, EDM equation 7."""
+def denoised(output: Output, images: Tensor, sigma: Tensor, settings: SamplingSettings) -> Tensor:
+    """D(x; σ) of the raw output, EDM equation 7; see `heun` for the shapes."""
     c_skip, c_out, c_in, c_noise = preconditioning(sigma, settings.sigma_data)
     return c_skip * images + c_out * output(c_in * images, c_noise, sigma)
 

@@ -1,8 +1,12 @@
 """Where tensors live, and the processor settings that every run shares."""
 
+import ctypes
 import os
 
 import torch
+
+# glibc's malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 
 
 def pick_device() -> torch.device:
@@ -16,8 +20,25 @@ def pick_device() -> torch.device:
 
 
 def prepare_processor() -> None:
-    """Flush denormal numbers to zero: networks near convergence run several times faster on CPUs."""
+    """Have a CPU compute without needless waits; call it before any other thread begins.
+
+    Denormal numbers become zero: networks near convergence run several times faster. And memory that is
+    freed stays with the process: a training step asks for the same again, and to take it from the
+    system anew, page by page, costs a fifth of the step (docs/results/throughput.md).
+    """
     torch.set_flush_denormal(True)
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Where the C library is glibc; others have no such switch, and nothing is lost but time."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is None:
+        return
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_TOP_PAD, 2**26)  # asked for at a time
+    mallopt(_MMAP_THRESHOLD, 2**25)  # the most there is: what is larger has pages of its own
+    mallopt(_ARENA_MAX, 1)  # other threads' own memory would be given back, too
 
 
 def is_main_process() -> bool:

@@ -121,11 +121,15 @@ def test_inception_gives_torch_fidelitys_features(inception_file: Path, tmp_path
     few = CELLS.subset([0, 5, 9])
     encoder = build_encoder(InceptionSettings(path=inception_file), cache=tmp_path)
     direct = tf_inception.FeatureExtractorInceptionV3(
-        "direct", ["2048"], feature_extractor_weights_path=str(inception_file)
+        "direct", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_file)
     )
     images = torch.from_numpy(few.pixels.transpose(0, 3, 1, 2).copy())
-    one_by_one = torch.cat([direct(image[None])[0] for image in images])  # another batch size
+    found = [direct(image[None]) for image in images]  # another batch size
+    one_by_one, logits = (torch.cat(part) for part in zip(*found, strict=True))
     features = encoder.encode(few)
+    assert isinstance(encoder, CachedEncoder)
+    assert encoder.logits(features) == pytest.approx(logits.numpy(), rel=1e-4, abs=1e-5)
+    assert CachedEncoder(Counting(), tmp_path).logits(features) is None
     assert features.shape == (3, 2048)
     assert np.abs(features - one_by_one.numpy()).max() < 1e-5 < np.ptp(features)
     assert fidelity(few, few, encoder, floor_repeats=2)["name"] == "FID"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import evaluation.fidelity as module
 from cells.cellset import CellSet
 from evaluation.fidelity import METRICS, comparison_key, fidelity, frechet
 from runtime.errors import InputError
@@ -56,6 +57,8 @@ def test_every_metric_has_value_matched_floor_and_n() -> None:
         for part in (entry["matched"], entry["floor"]):
             assert part["low"] <= part["value"] <= part["high"]
             assert (part["n"], part["repeats"]) == (60, 4)
+        assert entry["low"] <= entry["value"] <= entry["high"]
+        assert entry["error"] > 0
     assert json.loads(json.dumps(found)) == found
 
 
@@ -68,6 +71,59 @@ def test_a_copy_of_the_distribution_scores_at_its_floor_and_noise_far_above() ->
         assert bad[metric]["matched"]["low"] > good[metric]["floor"]["high"]
     assert bad["precision"]["value"] < good["precision"]["value"]
     assert bad["coverage"]["value"] < good["coverage"]["value"]
+
+
+def test_the_mean_over_classes_names_its_classes() -> None:
+    found = fidelity(REAL, GOOD, Painted(), floor_repeats=4)
+    kid, coverage = found["class_mean"]["kid"], found["class_mean"]["coverage"]
+    assert kid["value"] == pytest.approx(np.mean([found["per_class"][c]["kid"]["value"] for c in CLASSES]))
+    assert kid["low"] < kid["value"] < kid["high"]
+    assert (kid["classes"], coverage["classes"], coverage["of"]) == (list(CLASSES), ["a", "b"], 3)
+    assert "reason" in found["class_mean"]["frechet"]
+
+
+def test_the_overall_distance_is_extrapolated_to_infinitely_many_cells() -> None:
+    found = fidelity(REAL, GOOD, Painted(), floor_repeats=4)
+    entry = found["overall"]["frechet"]
+    infinite = entry["infinite"]
+    assert infinite["low"] <= infinite["value"] <= infinite["high"]
+    assert infinite["value"] < entry["value"]
+    assert [n for n, _ in infinite["points"]] == [120, 81, 60, 39, 30]
+    assert infinite["points"][0][1] == entry["value"] and not infinite["rough"]
+    assert fidelity(REAL, GOOD, Painted(64), floor_repeats=2)["overall"]["frechet"]["infinite"]["rough"]
+    assert all("infinite" not in one["frechet"] for one in found["per_class"].values())
+    few = fidelity(cells({"a": 12}), cells({"a": 12}, 1), Painted(), floor_repeats=2)
+    assert few["overall"]["frechet"]["infinite"] == {"reason": "not computable, n = 12"}
+
+
+def test_large_sides_are_scored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The four that the blocks give are those of the small form; their spread is scaled to all cells."""
+    real, made = cells({"a": 300}), cells({"a": 300}, seed=1, noise=40)
+    small = fidelity(real, made, Painted(), floor_repeats=10)["overall"]
+    monkeypatch.setattr(module, "PAIRWISE_CELLS", 100)
+    large = fidelity(real, made, Painted(), floor_repeats=10)["overall"]
+    for metric in ("precision", "recall", "density", "coverage"):
+        assert large[metric]["value"] == pytest.approx(small[metric]["value"], rel=1e-12)
+        assert large[metric]["n_reference"] == 300 and large[metric]["floor"]["n"] == 50
+        assert 0.3 < large[metric]["error"] / small[metric]["error"] < 3
+    assert large["kid"]["n_reference"] == 100
+
+
+class Telling(Painted):
+    """With logits that are sure of each cell, and of ever another class."""
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return 50 * np.eye(8, dtype=np.float32)[np.abs(features).argmax(axis=1)]
+
+
+def test_the_inception_score_needs_logits_and_cells() -> None:
+    plain = fidelity(REAL, GOOD, Painted(), floor_repeats=2)["inception_score"]
+    assert "Inception's logits only" in plain["reason"]
+    score = fidelity(REAL, GOOD, Telling(), floor_repeats=2)["inception_score"]
+    assert 1 < score["low"] < score["value"] < score["high"] < 8
+    assert score["n"] == 120 and 1 < score["real"]["value"] <= 8
+    few = fidelity(cells({"a": 99}), cells({"a": 99}, 1), Telling(), floor_repeats=2)
+    assert few["inception_score"] == {"reason": "not computable, n = 99"}
 
 
 def test_the_floor_does_not_depend_on_the_synthetic_cells() -> None:
@@ -110,6 +166,7 @@ def test_very_few_cells_give_reasons_not_errors() -> None:
     found = fidelity(cells({"a": 3}), cells({"a": 2}, 1), Painted(), floor_repeats=2)["overall"]
     assert "value" in found["frechet"]
     assert found["frechet"]["floor"] == {"reason": "not computable, n = 1"}
+    assert found["frechet"]["low"] is None
     assert found["coverage"] == {"reason": "not computable, n = 2"}
 
 

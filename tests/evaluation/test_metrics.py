@@ -9,17 +9,21 @@ import torch
 from numpy.typing import NDArray
 from prdc import compute_prdc
 from scipy.linalg import sqrtm
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from evaluation.metrics import (
     Factor,
-    Pairwise,
     coverage,
     density,
     frechet,
+    inception_score,
     kid,
     precision_recall,
 )
+from evaluation.pairwise import Pairwise
 
 Array = NDArray[np.float64]
 
@@ -126,6 +130,43 @@ def test_precision_recall_is_torch_fidelity() -> None:
     x, y = drawn(90), drawn(70, shift=0.5, seed=1)
     direct = prc_features_to_metric(torch.from_numpy(y), torch.from_numpy(x), verbose=False)
     assert precision_recall(x, y) == (direct["precision"], direct["recall"])
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_the_fast_forms_are_torch_fidelity(shift: float) -> None:
+    """What `fidelity` calls, against the reference's functions on the same features."""
+    x, y = drawn(90, 16), drawn(90, 16, shift, seed=1)
+    sides = torch.from_numpy(x), torch.from_numpy(y)
+    direct = fid_statistics_to_metric(*map(fid_features_to_statistics, sides), verbose=False)
+    fast = Factor.of(x).frechet(Factor.of(y))
+    assert fast == pytest.approx(direct["frechet_inception_distance"], rel=1e-6)
+    subsets = {"kid_subsets": 10, "kid_subset_size": 60, "verbose": False, "rng_seed": 3}
+    direct = kid_features_to_metric(sides[0], torch.from_numpy(y[:60]), **subsets)
+    fast = Pairwise(x, y[:60]).kid(seed=3)
+    assert fast == pytest.approx(direct["kernel_inception_distance_mean"], rel=1e-6)
+    direct = prc_features_to_metric(sides[1], sides[0], verbose=False)
+    found = Pairwise(x, y).manifold()
+    assert found["precision"] == pytest.approx(direct["precision"], rel=1e-6)
+    assert found["recall"] == pytest.approx(direct["recall"], rel=1e-6)
+
+
+def test_inception_score_is_torch_fidelity_and_the_formula() -> None:
+    logits = np.random.default_rng(0).standard_normal((200, 30)) * 3
+    direct = isc_features_to_metric(torch.from_numpy(logits))
+    expected = direct["inception_score_mean"], direct["inception_score_std"]
+    assert inception_score(logits) == pytest.approx(expected, rel=1e-6)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    divergence = (p * (np.log(p) - np.log(p.mean(axis=0)))).sum(axis=1).mean()
+    assert inception_score(logits, splits=1) == pytest.approx((np.exp(divergence), 0), rel=1e-9)
+    with pytest.raises(ValueError, match="n >= 10"):
+        inception_score(logits[:9])
+
+
+def test_kid_of_parts_of_any_size_is_the_double_loop() -> None:
+    x, y = drawn(40), drawn(40, shift=0.2, seed=1)
+    pairs, rows, columns = Pairwise(x, y), np.arange(5, 30), np.arange(12)
+    assert pairs.kid_parts(rows, columns) == pytest.approx(kid_by_loops(x[rows], y[columns]), rel=1e-9)
+    assert pairs.kid_parts(rows, rows) == pytest.approx(pairs.kid_matched(rows, rows), rel=1e-9)
 
 
 def test_noise_is_worse_everywhere() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from cells.writing import write_set
+from classifiers.training import Classifier, ClassifierSettings
 from evaluation.folders import image_size, read_folder
 from evaluation.suite import EvaluateSettings, evaluate_sets
 from runtime.command import run_command
@@ -78,6 +79,7 @@ def test_domain_encoder_with_holdout_end_to_end(folders: Path, tmp_path: Path) -
         for side, name in (("real", "real"), ("synthetic", "made"), ("holdout", "holdout"))
     ]
     words += ["encoder.kind=domain", "out=scores.json", *QUICK]
+    words += ["cas=true", "cas_classifier.steps=2", "cas_classifier.batch=16"]
     done = evaluate(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "scores.json").read_text())
@@ -90,6 +92,9 @@ def test_domain_encoder_with_holdout_end_to_end(folders: Path, tmp_path: Path) -
     assert 0 <= result["label_agreement"]["share"] <= 1
     table = (tmp_path / "scores.md").read_text()
     assert "domain CNN" in table and "not computable, n = 21" in table
+    assert "## Classification accuracy score" in table and "mean over classes" in table
+    assert "at 1/n = 0" in table and "inception score" in table
+    assert result["classification_accuracy"]["n_train"] == dict.fromkeys(sorted(CLASSES[:3]), 21)
     assert "Warning" not in table and "WARNING" not in done.stdout
     assert "KID" in done.stdout and "written: scores.json" in done.stdout
 
@@ -174,6 +179,18 @@ def test_bad_input_is_one_sentence(
     assert message in said
     assert said.count("\n") == 1
     assert list(tmp_path.glob("x.*")) == []
+
+
+def test_the_accuracy_score_needs_its_switch_and_a_holdout(tmp_path: Path) -> None:
+    real = read_folder(class_folders(tmp_path / "real", 1, count=4), 16)
+    settings = {"real": "r", "synthetic": "s", "floor_repeats": 2, "labels": False}
+    encoder = {"kind": "domain", "path": tmp_path / "encoder"}
+    Classifier(real.classes, ClassifierSettings(network="fast", steps=2, batch=4)).fit(real, seed=0).save(
+        tmp_path / "encoder"
+    )
+    for cas, words in ((False, "cas=true"), (True, "give holdout=")):
+        wanted = EvaluateSettings.model_validate({**settings, "encoder": encoder, "cas": cas})
+        assert words in evaluate_sets(real, real, None, wanted)["classification_accuracy"]["reason"]
 
 
 def test_help_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
