@@ -123,7 +123,7 @@ class _Graph:
         names: dict[fx.Node, str] = {}
         postponed: dict[fx.Node, fx.Node] = {}  # an average pooling and what it pools
         for node in _Tracer().trace(module).nodes:
-            first = node.args[0] if node.args else None
+            first: Any = node.args[0] if node.args else None
             if node.op == "placeholder":
                 names[node] = value
             elif node.op == "output":
