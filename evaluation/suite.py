@@ -13,6 +13,7 @@ from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.agreement import label_agreement
 from evaluation.cas import classification_accuracy
+from evaluation.codecs import codec_note
 from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
 from evaluation.fidelity import fidelity
 from evaluation.folders import FLAT, aligned, flattened, image_size, read_folder
@@ -82,7 +83,12 @@ def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> d
     real = _alike(real, done, "real")
     holdout = None if holdout is None else _alike(holdout, done, "holdout")
     result = evaluate_sets(real, synthetic, holdout, settings, cache)
-    return {**result, "preprocessing": None if done is None else done.to_json()}
+    note = codec_note(real if holdout is None else holdout, synthetic, settings.encoder.codec)
+    return {
+        **result,
+        "preprocessing": None if done is None else done.to_json(),
+        "codec_note": note,
+    }
 
 
 def _alike(cells: CellSet, done: Preprocessing | None, role: str) -> CellSet:
