@@ -1,13 +1,12 @@
 """Encoders: cells to feature vectors, by one config key, cached by content.
 
-Inception (torch-fidelity's, the network of the FID), any ONNX file, or a small CNN fitted on real
-training cells, which needs no download. What an encoder does to an image is in its fingerprint.
+Inception (torch-fidelity's, the network of the FID), DINOv2, any network of torchvision or timm, any ONNX
+file, or a small CNN fitted on real training cells, which needs no download. What an encoder does to
+an image is in its fingerprint.
 """
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,29 @@ from pydantic import Field
 from cells.cellset import CellSet
 from cells.images import cache_folder
 from classifiers.training import Classifier, ClassifierSettings
+from evaluation.backbones import BackboneSettings, build_backbone
+from evaluation.codecs import CodecSettings, Recoded, recoded
+from evaluation.digests import network_digest
 from evaluation.extractors import InceptionNetwork, OnnxNetwork
-from runtime.config import Settings, digest, to_dict
+from evaluation.feature_cache import add_rows, read_rows
+from evaluation.protocol import Encoder
+from runtime.config import digest, to_dict
 from runtime.errors import InputError
-from runtime.rundir import writing
 from runtime.seeds import seed_of
 
+__all__ = [
+    "CachedEncoder",
+    "DomainEncoder",
+    "DomainSettings",
+    "Encoder",
+    "EncoderSettings",
+    "InceptionSettings",
+    "OnnxSettings",
+    "build_encoder",
+]
 
-class InceptionSettings(Settings):
+
+class InceptionSettings(CodecSettings):
     """torch-fidelity's Inception-v3, the network that the FID is defined on (Heusel 1706.08500).
 
     Attributes:
@@ -34,7 +48,7 @@ class InceptionSettings(Settings):
     path: Path | None = None
 
 
-class OnnxSettings(Settings):
+class OnnxSettings(CodecSettings):
     """Any ONNX file with one image input, float32, shape (n, 3, h, w).
 
     Attributes:
@@ -51,7 +65,7 @@ class OnnxSettings(Settings):
     input_range: Literal["byte", "unit", "imagenet"] = "byte"
 
 
-class DomainSettings(Settings):
+class DomainSettings(CodecSettings):
     """A small CNN that knows these cells: penultimate features of a classifier.
 
     Attributes:
@@ -64,25 +78,9 @@ class DomainSettings(Settings):
     classifier: ClassifierSettings = ClassifierSettings(network="fast", sampler="balanced")
 
 
-EncoderSettings = Annotated[InceptionSettings | OnnxSettings | DomainSettings, Field(discriminator="kind")]
-
-
-class Encoder(Protocol):
-    """Turns cells into features."""
-
-    @property
-    def name(self) -> str:
-        """In words, for tables: ``Inception``, ``mobilenet.onnx``, ``domain CNN``."""
-        ...
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """Encoder, weight digest and resize: figures that differ in it are not comparable."""
-        ...
-
-    def encode(self, cells: CellSet) -> NDArray[np.float32]:
-        """Features, shape (n, d), one row a cell, in order."""
-        ...
+EncoderSettings = Annotated[
+    InceptionSettings | OnnxSettings | DomainSettings | BackboneSettings, Field(discriminator="kind")
+]
 
 
 class DomainEncoder:
@@ -98,7 +96,7 @@ class DomainEncoder:
         self.classifier = classifier
         self.fingerprint: dict[str, Any] = {
             "encoder": self.name,
-            "weights": _weights_digest(classifier),
+            "weights": network_digest(classifier.network),
             "resize": "none",
         }
 
@@ -111,7 +109,7 @@ class CachedEncoder:
     """An encoder that remembers: features by pixel content and encoder fingerprint.
 
     Args:
-        encoder: Asked only for sets that it has not seen.
+        encoder: Asked only for cells that it has not seen.
         cache: Folder; features lie in ``features/`` under it.
     """
 
@@ -130,14 +128,20 @@ class CachedEncoder:
         return self.encoder.fingerprint
 
     def encode(self, cells: CellSet) -> NDArray[np.float32]:
-        """Features, shape (n, d), from the cache where it has them."""
-        path = self.folder / f"{_content_key(self.fingerprint, cells)}.npy"
-        features = _read_features(path, len(cells))
-        if features is None:
-            features = self.encoder.encode(cells)
-            with writing(path) as aside:
-                np.save(aside, features, allow_pickle=False)
-        return features
+        """Features, shape (n, d), from the cache where it has them; of equal cells, once."""
+        file = self.folder / f"{digest(self.fingerprint)}.sqlite"
+        keys = [str(pixels) for pixels in cells.digests]
+        known = read_rows(file, list(dict.fromkeys(keys)))
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
+        if first or not keys:
+            missing = sorted(first.values())
+            features = self.encoder.encode(cells.subset(missing))
+            if not keys:
+                return features
+            found = {keys[row]: one for row, one in zip(missing, features, strict=True)}
+            add_rows(file, found.items())
+            known |= found
+        return np.stack([known[key] for key in keys])
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Class logits of features that `encode` gave, shape (n, classes); None if it has none."""
@@ -163,14 +167,21 @@ def build_encoder(
         InputError: If weights are missing or do not fit, or a domain encoder has no cells.
     """
     folder = cache if cache is not None else cache_folder()
+    encoder = _encoder(settings, train, seed, folder)
+    return CachedEncoder(encoder if settings.codec == "none" else Recoded(encoder, settings.codec), folder)
+
+
+def _encoder(settings: EncoderSettings, train: CellSet | None, seed: int, cache: Path) -> Encoder:
     if isinstance(settings, InceptionSettings):
-        return CachedEncoder(InceptionNetwork(settings.path), folder)
+        return InceptionNetwork(settings.path)
     if isinstance(settings, OnnxSettings):
-        network = OnnxNetwork(settings.path, settings.output, settings.input_size, settings.input_range)
-        return CachedEncoder(network, folder)
+        return OnnxNetwork(settings.path, settings.output, settings.input_size, settings.input_range)
+    if not isinstance(settings, DomainSettings):
+        return build_backbone(settings)
     if settings.path is not None:
-        return CachedEncoder(DomainEncoder(Classifier.load(settings.path)), folder)
-    return CachedEncoder(DomainEncoder(_fitted(settings.classifier, train, seed, folder)), folder)
+        return DomainEncoder(Classifier.load(settings.path))
+    like_encoded = None if train is None else recoded(train, settings.codec)
+    return DomainEncoder(_fitted(settings.classifier, like_encoded, seed, cache))
 
 
 def _fitted(settings: ClassifierSettings, train: CellSet | None, seed: int, cache: Path) -> Classifier:
@@ -189,27 +200,3 @@ def _fitted(settings: ClassifierSettings, train: CellSet | None, seed: int, cach
         classifier.fit(train, seed=seed_of(seed, "domain encoder"), description="domain encoder")
         classifier.save(folder)
     return Classifier.load(folder)
-
-
-def _weights_digest(classifier: Classifier) -> str:
-    total = hashlib.sha256()
-    for name, tensor in sorted(classifier.network.state_dict().items()):
-        total.update(name.encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()[:16]
-
-
-def _content_key(fingerprint: dict[str, Any], cells: CellSet) -> str:
-    total = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode())
-    for pixels in cells.digests:
-        total.update(str(pixels).encode())
-    return total.hexdigest()[:32]
-
-
-def _read_features(path: Path, count: int) -> NDArray[np.float32] | None:
-    """What is cached, unless it is absent or damaged."""
-    try:
-        features = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return features if features.ndim == 2 and len(features) == count else None

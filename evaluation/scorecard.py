@@ -59,6 +59,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     known = fingerprint_words(result)
     lines = ["# Synthetic against real cells", "", f"**{copying(result)}**", "", f"Fingerprint: {known}.", ""]
     lines += [f"**Warning.** {warning(result)}", ""] if result["leaking"] else []
+    if note := result.get("codec_note"):  # of folders only: arrays have no files
+        lines += [f"**Warning.** {note[0].upper()}{note[1:]}.", ""]
     for name, why in result["fidelity"]["left_out"].items():
         lines += [f"Not in the overall mix: {name} ({why}).", ""]
     for title, header, rows in tables(result):

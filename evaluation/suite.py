@@ -13,6 +13,7 @@ from cells.preprocessing import Preprocessing
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.agreement import label_agreement
 from evaluation.cas import classification_accuracy
+from evaluation.codecs import codec_note
 from evaluation.cross_fitting import TooFewReal, cross_fitted_agreement
 from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
 from evaluation.fidelity import fidelity
@@ -120,7 +121,8 @@ def evaluate_folders(settings: EvaluateSettings, cache: Path | None = None) -> d
 
 
 def read_sides(settings: EvaluateSettings, cache: Path | None = None) -> tuple[Sides, dict[str, Any]]:
-    """Read the folders; beside their cells, what the result says of them (``preprocessing``).
+    """Read the folders; beside their cells, what the result says of them (``preprocessing``,
+    ``codec_note``).
 
     Where the synthetic folder holds a ``preprocessing.json``, as synthesize writes it, its generator
     learned from preprocessed cells: real images that are not so yet go through the same steps first.
@@ -138,7 +140,10 @@ def read_sides(settings: EvaluateSettings, cache: Path | None = None) -> tuple[S
     unseen = None if sides.holdout is None else _alike(sides.holdout, done, "holdout")
     sides = replace(sides, real=_alike(sides.real, done, "real"), holdout=unseen)
     sides = replace(sides, known=_known_morphology(settings, sides))
-    return sides, {"preprocessing": None if done is None else done.to_json()}
+    return sides, {
+        "preprocessing": None if done is None else done.to_json(),
+        "codec_note": codec_note(sides.reference, sides.synthetic, settings.encoder.codec),
+    }
 
 
 def refuse_own_reference(settings: ScoreSettings, unseen: bool) -> None:
