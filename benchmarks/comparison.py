@@ -222,7 +222,7 @@ def figures(
     for name, cells in sets.items():
         few = at_most(cells, settings.cells)
         scored = fidelity(test, few, encoder, seed=settings.seed)
-        asked = label_agreement(few, judge, unseen)
+        asked = label_agreement(few.resized(unseen.image_size), judge, unseen)
         judged = {one: (asked["per_class"][one], asked["ceiling_per_class"][one]) for one in test.classes}
         judged["overall"] = asked["share"], asked["ceiling"]
         measured = {"overall": scored["overall"], **scored["per_class"]}

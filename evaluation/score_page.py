@@ -164,11 +164,10 @@ class _Drawer:
         """The synthetic cells nearest to a training cell, in pixels and in features."""
         copies = self.result["near_copies"]
         found = []
-        for space in (copies, copies.get("features")):
+        for key, space in (("pixels", copies), ("features", copies.get("features"))):
             if space and space.get("worst"):
                 sheet = pairs_sheet(self.sides.synthetic, self.sides.real, space)
-                name = space["space"]
-                found.append(Shown(f"in {name}", self._write(f"pairs-{name}.png", sheet), ""))
+                found.append(Shown(f"in {space['space']}", self._write(f"pairs-{key}.png", sheet), ""))
         return found
 
     def bank_words(self) -> str:

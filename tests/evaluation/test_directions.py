@@ -110,8 +110,9 @@ def test_copies_raise_every_copy_measure(bench: Bench) -> None:
         assert other["ratio"]["share"] > one["ratio"]["share"]
         assert other["authenticity"]["share"] < one["authenticity"]["share"]  # fewer are new
         assert other["worst"][-1]["distance"] < one["worst"][0]["distance"]
-        attack, vain = (found["membership"][one["space"]]["auc"] for found in (copied, honest))
-        assert attack > 0.9 > 0.65 > vain
+    # in features the attack says nothing: this encoder may know the members
+    attack, vain = (found["membership"]["pixels"]["auc"] for found in (copied, honest))
+    assert attack > 0.9 > 0.65 > vain
 
 
 def test_swapped_classes_show_in_the_label_matrix(bench: Bench) -> None:
