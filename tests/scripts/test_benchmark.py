@@ -69,7 +69,7 @@ def figures(out: Path) -> dict[str, Any]:
     """The results but for times."""
     results = json.loads((out / "results.json").read_text())
     del results["cost"]
-    for row in (*results["trials"], *results["fidelity"]):
+    for row in (*results["trials"], *results["fidelity"], *results["ablations"]):
         del row["seconds"]
     return dict(results)
 
