@@ -36,7 +36,7 @@ from runtime.errors import InputError
 from runtime.rundir import RunDir
 
 COMMON: dict[str, Any] = {
-    "batch": 4, "warmup": 1, "checkpoint_every": 1, "log_every": 5, "grid_every": 9,
+    "batch": 8, "warmup": 1, "checkpoint_every": 1, "log_every": 5, "grid_every": 9,
     "grid_columns": 2, "channels": (8, 16),
 }  # fmt: skip
 KINDS: dict[str, GeneratorSettings] = {

@@ -123,7 +123,7 @@ def timed(work: Step) -> float:
 
 
 def flops_of(work: Step) -> int:
-    """Floating-point operations of a call, all of them in its own thread."""
+    """Floating-point operations of a call."""
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
@@ -134,7 +134,6 @@ def flops_per_image(size: int) -> float:
     """Of a training step."""
     cells = phantom_cells(size)
     trainer = Diffusion(DiffusionSettings(batch=8), cells.classes, size)._trainer(cells)
-    trainer.descent.threads = 1
     return flops_of(lambda: trainer.step(0)) / 8
 
 

@@ -1,18 +1,16 @@
 """Optimizer steps that survive bad numbers and small memories, on one device or on several.
 
-A step takes the mean gradient over a batch. The batch may be divided among processes, each share into
-parts that fit the memory, and on a CPU these among its cores: the sum of the parts' gradients is the
-batch's, taken in their order whichever is done first. The networks are small, so the gradients of all
-processes are summed in one go after the backward pass; wrapping them for overlapped communication does
-not bear the second derivatives of a gradient penalty.
+A step takes the mean gradient over a batch. The batch may be divided among processes, and each
+share into parts that fit the memory: the sum of the parts' gradients is the batch's. The networks
+are small, so the gradients of all processes are summed in one go after the backward pass; wrapping
+them for overlapped communication does not bear the second derivatives of a gradient penalty.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,12 +19,9 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from generators.side_by_side import side_by_side
 from runtime.errors import InputError
 
 LossOf = Callable[[slice], tuple[Tensor, Mapping[str, Tensor]]]
-Gradients = tuple[Tensor | None, ...]
-LEAST = 4  # images of a part that is worth a thread
 
 
 class Descent:
@@ -40,7 +35,6 @@ class Descent:
             matrix products or says itself, stay float32.
 
     Attributes:
-        threads: Parts that are worked on side by side: on a CPU, as many as it has cores.
         skipped: Training steps of which a move was skipped, so far.
         in_a_row: Such steps since the last that was whole.
     """
@@ -56,7 +50,6 @@ class Descent:
         self.patience = patience
         self.micro_batch = micro_batch
         self.bfloat16 = bfloat16
-        self.threads = torch.get_num_threads() if accelerator.device.type == "cpu" else 1
         self.skipped = 0
         self.in_a_row = 0
         self._whole = True
@@ -123,25 +116,19 @@ class Descent:
     def total(self, mean: Tensor, batch: int) -> float:
         """Sum over a batch of what `down` reported as the mean over this process's share."""
         share = self._share(batch)
-        own = mean * _count(share)
+        own = mean * (share.stop - share.start)
         if self.accelerator.num_processes > 1:
             own = self.accelerator.reduce(own, reduction="sum")
         return float(own)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON values."""
-        return {
-            "skipped": self.skipped,
-            "in_a_row": self.in_a_row,
-            "micro_batch": self.micro_batch,
-            "threads": self.threads,
-        }
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row, "micro_batch": self.micro_batch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` gave."""
         self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
         self.micro_batch = state["micro_batch"]
-        self.threads = state.get("threads", 1)  # other parts would be rounded otherwise
 
     def _gradients(
         self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], batch: int, loss_of: LossOf
@@ -149,54 +136,44 @@ class Descent:
         """Leave the batch's mean gradient in the parameters; return its loss, and the figures' means."""
         while True:
             try:
-                loss, figures = self._own_gradients(parameters, batch, loss_of)
+                loss, figures = self._own_gradients(batch, loss_of)
                 break
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
                 optimizer.zero_grad(set_to_none=True)
                 share = self._share(batch)
-                self._shrink(_count(share))
+                self._shrink(share.stop - share.start)
         if self.accelerator.num_processes > 1:
             loss = self._sum_over_processes(parameters, loss)
         return loss, figures
 
-    def _own_gradients(
-        self, parameters: list[nn.Parameter], batch: int, loss_of: LossOf
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        share = self._share(batch)
-        total = torch.zeros((), device=self.accelerator.device)
+    def _own_gradients(self, batch: int, loss_of: LossOf) -> tuple[Tensor, dict[str, Tensor]]:
+        share, device = self._share(batch), self.accelerator.device
+        own = share.stop - share.start
+        total = torch.zeros((), device=device)
         sums: dict[str, Tensor] = {}
-        for fitting in _divided(share, self.micro_batch or max(1, _count(share))):
-            pieces = list(_divided(fitting, self._piece(_count(fitting))))
-            work = [partial(self._part_gradients, parameters, batch, loss_of, piece) for piece in pieces]
-            for piece, (loss, figures, gradients) in zip(pieces, side_by_side(work), strict=True):
-                _accumulate(parameters, gradients)
-                total += loss
-                for name, value in figures.items():
-                    scaled = value.detach() * (_count(piece) / _count(share))
-                    sums[name] = sums[name] + scaled if name in sums else scaled
+        for part in self._parts(share):
+            weight = (part.stop - part.start) / batch
+            # Not accelerate's own: it knows one precision per process, a study may have two.
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+                loss, figures = loss_of(part)
+            self.accelerator.backward(loss * weight)
+            total += loss.detach() * weight
+            for name, value in figures.items():
+                scaled = value.detach() * ((part.stop - part.start) / own)
+                sums[name] = sums[name] + scaled if name in sums else scaled
         return total, sums
-
-    def _part_gradients(
-        self, parameters: list[nn.Parameter], batch: int, loss_of: LossOf, part: slice
-    ) -> tuple[Tensor, Mapping[str, Tensor], Gradients]:
-        """What a part adds to the batch's loss and gradient, and its figures; changes nothing."""
-        weight = _count(part) / batch
-        # Not accelerate's own: it knows one precision per process, a study may have two.
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16):
-            loss, figures = loss_of(part)
-        gradients = torch.autograd.grad(loss * weight, parameters, allow_unused=True)
-        return loss.detach() * weight, figures, gradients
-
-    def _piece(self, images: int) -> int:
-        """Images of one of the parts that are worked on side by side."""
-        return max(1, -(-images // min(self.threads, max(1, images // LEAST))))
 
     def _share(self, batch: int) -> slice:
         """The rows of this process."""
         number, count = self.accelerator.process_index, self.accelerator.num_processes
         return slice(batch * number // count, batch * (number + 1) // count)
+
+    def _parts(self, share: slice) -> Iterator[slice]:
+        size = self.micro_batch or max(1, share.stop - share.start)  # a share may be empty
+        for start in range(share.start, share.stop, size):
+            yield slice(start, min(start + size, share.stop))
 
     def _sum_over_processes(self, parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
         """Leave the sums of all processes' gradients in the parameters; return that of their losses."""
@@ -225,28 +202,6 @@ class Descent:
         print(
             f"out of memory: going on with {self.micro_batch} images at a time, same batch", file=sys.stderr
         )
-
-
-def _accumulate(parameters: Iterable[nn.Parameter], gradients: Gradients) -> None:
-    """Add a part's gradients to what the parameters hold, in their memory format."""
-    for p, gradient in zip(parameters, gradients, strict=True):
-        if gradient is None:
-            continue
-        if p.grad is not None:
-            p.grad += gradient
-        elif gradient.stride() == p.stride():
-            p.grad = gradient
-        else:
-            p.grad = torch.empty_like(p).copy_(gradient)
-
-
-def _count(rows: slice) -> int:
-    return int(rows.stop - rows.start)
-
-
-def _divided(rows: slice, size: int) -> Iterator[slice]:
-    for start in range(rows.start, rows.stop, size):
-        yield slice(start, min(start + size, rows.stop))
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -38,7 +38,7 @@ def _keep_freed_memory() -> None:
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 2**26)  # asked for at a time
     mallopt(_MMAP_THRESHOLD, 2**25)  # the most there is: what is larger has pages of its own
-    mallopt(_ARENA_MAX, 1)  # other threads' own memory would be given back, too
+    mallopt(_ARENA_MAX, 1)  # threads with memory of their own would give it back, too
 
 
 def is_main_process() -> bool:

@@ -1,6 +1,6 @@
 """Steps that survive bad numbers and small memories; one batch however it is divided."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,10 @@ def test_the_gradient_is_clipped_to_its_norm() -> None:
     assert float((after - before).norm()) == pytest.approx(0.1 * 1e-3, rel=1e-2)
 
 
-def _gradients(settings: Any, cells: CellSet, micro_batch: int | None, threads: int = 1) -> dict[str, Tensor]:
+def _gradients(kind: str, settings: Any, cells: CellSet, micro_batch: int | None) -> dict[str, Tensor]:
     """Gradients of every network at the first two steps; the second has a penalty or none."""
-    asked = settings.model_copy(update={"micro_batch": micro_batch, "batch": 16})
+    asked = settings.model_copy(update={"micro_batch": micro_batch, "batch": 8})
     trainer = build(asked, cells.classes, cells.image_size, seed=3)._trainer(cells)
-    trainer.descent.threads = threads
     found = {}
     for name, optimizer in trainer.optimizers.items():
 
@@ -149,60 +148,12 @@ def _gradients(settings: Any, cells: CellSet, micro_batch: int | None, threads: 
 def test_parts_of_a_batch_give_its_gradient(
     kind: str, micro_batch: int, settings_of: dict[str, Any], cells: CellSet
 ) -> None:
-    _assert_alike(
-        _gradients(settings_of[kind], cells, None), _gradients(settings_of[kind], cells, micro_batch)
-    )
-
-
-def _assert_alike(whole: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
+    whole = _gradients(kind, settings_of[kind], cells, None)
+    parts = _gradients(kind, settings_of[kind], cells, micro_batch)
     assert whole.keys() == parts.keys() and len(whole) > 20
     assert any(float(value.norm()) > 1e-3 for value in whole.values())
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=2e-5, msg=name)
-
-
-@pytest.fixture
-def two_cores() -> Iterator[None]:
-    """For PyTorch, whatever there is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@every_trained_kind
-def test_parts_side_by_side_give_the_gradient_of_the_batch(
-    kind: str, settings_of: dict[str, Any], cells: CellSet, two_cores: None
-) -> None:
-    beside = _gradients(settings_of[kind], cells, None, threads=2)
-    _assert_alike(_gradients(settings_of[kind], cells, None), beside)
-    torch.set_num_threads(1)  # as many parts, one after the other: not a bit differs
-    apart = _gradients(settings_of[kind], cells, None, threads=2)
-    assert all(torch.equal(value, apart[name]) for name, value in beside.items())
-
-
-def test_a_batch_is_divided_among_the_cores_and_what_fits_the_memory(two_cores: None) -> None:
-    layer, sgd = _linear()
-    seen: list[tuple[int, int]] = []
-
-    def loss_of(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
-        seen.append((part.start, part.stop))
-        return layer(ROWS[:1]).square().mean(), {}
-
-    _descent().down(sgd, layer, 8, loss_of)
-    _descent(micro_batch=9).down(sgd, layer, 21, loss_of)
-    _descent().down(sgd, layer, 7, loss_of)  # too few for two threads
-    wanted = [(0, 4), (4, 8), (0, 5), (5, 9), (9, 14), (14, 18), (18, 21), (0, 7)]
-    assert sorted(seen) == sorted(wanted)
-
-
-def test_a_training_goes_on_with_as_many_parts_as_before(two_cores: None) -> None:
-    before = _descent()
-    torch.set_num_threads(1)
-    after = _descent()
-    assert (before.threads, after.threads) == (2, 1)
-    after.restore(before.state())
-    assert after.threads == 2
 
 
 def _spoil(generator: Any, cells: CellSet, monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
