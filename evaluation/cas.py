@@ -48,17 +48,7 @@ def classification_accuracy(
         mean over classes, which is the same where these are equally frequent.
     """
     _check(real, synthetic, holdout)
-    left_out = {
-        name: f"{n} real, {m} synthetic, {h} holdout cells"
-        for name, n, m, h in zip(
-            real.classes,
-            real.counts.values(),
-            synthetic.counts.values(),
-            holdout.counts.values(),
-            strict=True,
-        )
-        if min(n, m, h) == 0
-    }
+    left_out = _left_out(real, synthetic, holdout)
     classes = [name for name in real.classes if name not in left_out]
     if len(classes) < 2:
         return {"reason": f"not computable: {len(classes)} class(es) with cells on every side"}
@@ -78,6 +68,16 @@ def classification_accuracy(
         "real_to_real": _summary(ceiling, seed),
         "gap": _summary({name: learned[name] - ceiling[name] for name in classes}, seed),
         "real_to_synthetic": _summary(_correct(from_real, tests["synthetic"]), seed),
+    }
+
+
+def _left_out(real: CellSet, synthetic: CellSet, holdout: CellSet) -> dict[str, str]:
+    """Classes that a side has no cell of, and why."""
+    sides = (side.counts.values() for side in (real, synthetic, holdout))
+    return {
+        name: f"{n} real, {m} synthetic, {h} holdout cells"
+        for name, n, m, h in zip(real.classes, *sides, strict=True)
+        if min(n, m, h) == 0
     }
 
 

@@ -97,11 +97,10 @@ def fidelity(
     mix, left_out = _mix(reference, synthetic)
     overall_real = _draw(real, mix, len(real), seed)
     overall_made = _draw(made, mix, _least(real, mix), seed_of(seed, "synthetic"))
-    per_class = {}
-    for label, name in enumerate(reference.classes):
-        one = _draw(real, [label], len(real), seed_of(seed, name))
-        other = _draw(made, [label], len(one), seed_of(seed, name, "synthetic"))
-        per_class[name] = _scores(one, other, PER_CLASS_MINIMUM, "class", floor_repeats, seed)
+    per_class = {
+        name: _class_scores(real, made, label, name, floor_repeats, seed)
+        for label, name in enumerate(reference.classes)
+    }
     return {
         "fingerprint": {
             **encoder.fingerprint,
@@ -119,6 +118,14 @@ def fidelity(
         "inception_score": _inception_score(encoder, overall_real, overall_made),
         "left_out": left_out,
     }
+
+
+def _class_scores(
+    real: Side, made: Side, label: int, name: str, floor_repeats: int, seed: int
+) -> dict[str, Entry]:
+    one = _draw(real, [label], len(real), seed_of(seed, name))
+    other = _draw(made, [label], len(one), seed_of(seed, name, "synthetic"))
+    return _scores(one, other, PER_CLASS_MINIMUM, "class", floor_repeats, seed)
 
 
 def comparison_key(result: Mapping[str, Any]) -> str:
