@@ -13,15 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
-from torch_fidelity import feature_extractor_inceptionv3 as inception
 
+from benchmarks.random_inception import random_weights
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from evaluation.encoders import InceptionSettings, build_encoder
@@ -75,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         real, made = (_written(folder / name, settings, seed) for name, seed in (("real", 1), ("made", 2)))
-        weights = _random_weights(folder / "weights.pth", settings.edge)
+        weights = random_weights(folder / "weights.pth", 4, settings.edge)
         theirs = _command_line(made, real, weights, settings.count)
         found = evaluate_folders(
             EvaluateSettings(
@@ -114,24 +112,6 @@ def _written(root: Path, settings: CommandLineSettings, seed: int) -> Path:
         shown = image if seed == 1 else (image * 0.9).astype(np.uint8)
         Image.fromarray(shown).save(root / f"{i:05d}.png")
     return root
-
-
-def _random_weights(file: Path, edge: int) -> Path:
-    torch.manual_seed(0)
-    with (
-        mock.patch.object(inception, "load_state_dict_from_url", lambda *_, **__: {}),
-        mock.patch.object(torch.nn.Module, "load_state_dict", lambda *_: None),
-    ):
-        network = inception.FeatureExtractorInceptionV3("random", ["2048"])
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the statistics of all that was shown
-    pixels = phantoms(dict.fromkeys(CLASSES, 4), edge, 3).pixels
-    network.train()
-    with torch.no_grad():
-        network(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
-    torch.save(network.state_dict(), file)
-    return file
 
 
 def _command_line(made: Path, real: Path, weights: Path, count: int) -> dict[str, float]:

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,6 +34,7 @@ from pydantic import Field
 from torch.utils.data import Dataset
 from torch_fidelity import feature_extractor_inceptionv3 as inception
 
+from benchmarks.random_inception import random_weights
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from evaluation.blocks import manifold
@@ -107,7 +107,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def features(settings: FidelitySettings, scratch: Path) -> dict[str, Any]:
     """Images a second of both, in turns, and the largest difference between their features."""
-    weights = random_weights(scratch / "inception.pth")
+    weights = random_weights(scratch / "inception.pth", 2, 64)
     cells = phantoms(dict.fromkeys(CLASSES, BATCH // len(CLASSES)), settings.edge, 5)
     ours = InceptionNetwork(weights)
     theirs = inception.FeatureExtractorInceptionV3(
@@ -134,7 +134,7 @@ def features(settings: FidelitySettings, scratch: Path) -> dict[str, Any]:
 
 def suite(settings: FidelitySettings, scratch: Path) -> dict[str, Any]:
     """The complete suite, cold and warm, against a call for the whole and for each class."""
-    weights = random_weights(scratch / "inception.pth")
+    weights = random_weights(scratch / "inception.pth", 2, 64)
     names = CLASSES if len(CLASSES) == 8 else tuple(f"class {i}" for i in range(8))
     real, made = (eight_classes(names, settings, seed) for seed in (11, 12))
     cache = scratch / "cache"
@@ -228,25 +228,6 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         axis.legend()
     figure.tight_layout()
     figure.savefig(file, dpi=110)
-
-
-def random_weights(file: Path) -> Path:
-    """Random weights of the right shape, with batch norms that keep values in range."""
-    torch.manual_seed(0)
-    with (
-        mock.patch.object(inception, "load_state_dict_from_url", lambda *_, **__: {}),
-        mock.patch.object(torch.nn.Module, "load_state_dict", lambda *_: None),
-    ):
-        network = inception.FeatureExtractorInceptionV3("random", ["2048"])
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the statistics of all that was shown
-    pixels = phantoms(dict.fromkeys(CLASSES, 2), 64, 3).pixels
-    network.train()
-    with torch.no_grad():
-        network(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
-    torch.save(network.state_dict(), file)
-    return file
 
 
 if __name__ == "__main__":
