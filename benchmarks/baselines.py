@@ -18,7 +18,7 @@ from cells.sources import DataSettings, SplitFolderData, load
 from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import scores
-from evaluation.settings import STRATEGIES
+from evaluation.strategies import STRATEGIES
 from runtime.command import run_command, take, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import suggest
@@ -73,7 +73,7 @@ def trial(settings: BaselineSettings, split: Split, folder: Path, name: str, see
     path = folder / name / f"seed-{seed}.json"
     if not path.exists():
         begun = time.monotonic()
-        recipe = settings.classifier.model_copy(update=STRATEGIES[name].training)
+        recipe = settings.classifier.model_copy(update=dict(STRATEGIES[name].training))
         net = Classifier(split.train.classes, recipe)
         net.fit(split.train, seed=seed, description=f"{name} seed {seed}")
         found = scores(split.test.labels, net.probabilities(split.test), net.classes, settings.rare)

@@ -45,7 +45,7 @@ from evaluation.report import write_report
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.statistics import conclude, summarize
-from evaluation.strategies import STRATEGIES
+from evaluation.strategies import strategy_of
 from evaluation.study import (
     Study,
     Trial,
@@ -108,7 +108,7 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
     Returns:
         The trial as `results.json` holds it, but for `fidelity`.
     """
-    strategy, split = STRATEGIES[trial.strategy], study.split
+    strategy, split = strategy_of(trial.strategy), study.split
     train, seconds = split.train, {}
     if strategy.generator is not None and trial.generator_seed is not None:
         made = accepted(study, strategy.generator, trial.generator_seed)
@@ -259,7 +259,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
     return {
         "config": study_config(study.settings),
         "trials": [
-            {**t, "fidelity": headline.get((STRATEGIES[t["strategy"]].generator, t["generator_seed"]))}
+            {**t, "fidelity": headline.get((strategy_of(t["strategy"]).generator, t["generator_seed"]))}
             for t in found
         ],
         "summary": summarize(found),

@@ -19,7 +19,7 @@ from evaluation.figures import agreement_figure, counts_figure, gains_figure, re
 from evaluation.gain import METRICS
 from evaluation.pages import render
 from evaluation.statistics import ALPHA, BASELINE, CHOSEN_BY, Trials, points
-from evaluation.strategies import STRATEGIES
+from evaluation.strategies import strategy_of
 from evaluation.tables import (
     chosen_table,
     confused_pairs,
@@ -71,7 +71,7 @@ def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:
     name, folder, results = study
     cells, conclusion = results["cells"], results["conclusion"]
     pictures = _Pictures(folder / "pictures", out / "figures", prefix)
-    models = [s for s in results["summary"] if STRATEGIES[s].generator not in (None, "repeat")]
+    models = [s for s in results["summary"] if strategy_of(s).generator not in (None, "repeat")]
     return {
         "name": name,
         "verdict": _verdict(conclusion, results["config"]["shared_generators"]),
@@ -218,7 +218,7 @@ def _strategy(name: str, figures: dict[str, Any], made: bool) -> dict[str, Any]:
     return {
         "name": name,
         "made": made,
-        "about": STRATEGIES[name].about,
+        "about": strategy_of(name).about,
         "columns": [
             {
                 "mean": percent(figures[m]["mean"]),

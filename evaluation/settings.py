@@ -15,11 +15,10 @@ from classifiers.training import ClassifierSettings
 from evaluation.curation import CurationSettings
 from evaluation.encoders import DomainSettings, EncoderSettings
 from evaluation.monitor import WatchSettings
-from evaluation.strategies import STRATEGIES
+from evaluation.strategies import USUAL, strategy_of
 from generators.diffusion import DiffusionSettings
 from generators.gan import GanSettings
 from runtime.config import Settings
-from runtime.errors import suggest
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
@@ -47,7 +46,7 @@ class StudySettings(Settings):
             steps, or several lists by name, each of which is then a study of its own.
         balance: How many synthetic cells each class gets.
         rare: Names of the rare classes; null for those below a quarter of the mean class count.
-        strategies: Names in `STRATEGIES`.
+        strategies: Names of strategies: words of `evaluation.strategies.STRATEGIES`, alone or joined by "+".
         seeds: Units of the study. Six are the least that can show anything.
         shared_generators: One generator of each kind for all seeds, in place of one per seed.
         generators: Recipe of each kind of generator.
@@ -71,7 +70,7 @@ class StudySettings(Settings):
     preprocess: Preprocess = ()
     balance: BalanceSettings = BalanceSettings()
     rare: tuple[str, ...] | None = None
-    strategies: tuple[str, ...] = tuple(STRATEGIES)
+    strategies: tuple[str, ...] = USUAL
     seeds: int = Field(6, ge=1)
     shared_generators: bool = False
     generators: GeneratorsSettings = GeneratorsSettings()
@@ -90,8 +89,7 @@ class StudySettings(Settings):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in STRATEGIES:
-                raise ValueError(f"there is no strategy '{name}'.{suggest(name, STRATEGIES)}")
+            strategy_of(name)
         if len(set(names)) < len(names) or not names:
             raise ValueError("name at least one strategy, and each only once")
         return names
@@ -115,10 +113,10 @@ class StudySettings(Settings):
 
     def models(self, strategy: str) -> bool:
         """Whether a strategy needs a generative model to be trained."""
-        return STRATEGIES[strategy].generator not in (None, "repeat")
+        return strategy_of(strategy).generator not in (None, "repeat")
 
     def generator_seed(self, strategy: str, seed: int) -> int | None:
         """The seed of the generator that a strategy uses with a seed; None if it uses none."""
-        if STRATEGIES[strategy].generator is None:
+        if strategy_of(strategy).generator is None:
             return None
         return 0 if self.shared_generators else seed

@@ -24,7 +24,7 @@ from evaluation.memorization import CopyDetector
 from evaluation.monitor import ValidationMonitor, watch
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
-from evaluation.strategies import STRATEGIES
+from evaluation.strategies import strategy_of
 from generators.augment import symmetry_of
 from generators.choosing import Watch
 from generators.protocol import model_folder
@@ -83,7 +83,7 @@ class Study:
     def shortfall(self) -> dict[str, int]:
         """How many synthetic cells each class is to get."""
         missing = self.plan.quotas
-        if not missing and any(STRATEGIES[s].generator for s in self.settings.strategies):
+        if not missing and any(strategy_of(s).generator for s in self.settings.strategies):
             raise InputError(
                 f"balance.to={self.settings.balance.to}: no class is to get synthetic cells; use 'fill', "
                 "a larger ratio, more cells per class, or a looser cap."
@@ -103,7 +103,7 @@ class Study:
     @property
     def generators(self) -> list[tuple[str, int]]:
         """Kind and seed of every generator of the study, in the order of the trials."""
-        pairs = [(STRATEGIES[t.strategy].generator, t.generator_seed) for t in trials(self.settings)]
+        pairs = [(strategy_of(t.strategy).generator, t.generator_seed) for t in trials(self.settings)]
         return list(dict.fromkeys((k, s) for k, s in pairs if k is not None and s is not None))
 
     @cached_property
@@ -205,7 +205,7 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
     study = Study(settings, run, split, say)
     assert study.rare  # it and the shortfall refuse what cannot work
     assert study.shortfall is not None
-    for kind in {STRATEGIES[s].generator for s in settings.strategies if settings.models(s)}:
+    for kind in {strategy_of(s).generator for s in settings.strategies if settings.models(s)}:
         recipe = getattr(settings.generators, str(kind))
         symmetry_of(recipe.augmentation, split.train.modality)
         if recipe.start_from is not None:

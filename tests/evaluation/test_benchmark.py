@@ -18,7 +18,7 @@ from evaluation.benchmark import run_study
 from evaluation.diversity import within
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
-from evaluation.strategies import STRATEGIES
+from evaluation.strategies import USUAL
 from evaluation.study import open_study, trials
 from generators import augment, build
 from generators.protocol import FitRecord
@@ -82,8 +82,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
 def test_every_trial_has_its_result(study: tuple[Path, dict[str, Any], list[str]]) -> None:
     out, results, said = study
-    assert len(results["trials"]) == len(STRATEGIES) * 2
-    for strategy in STRATEGIES:
+    assert len(results["trials"]) == len(USUAL) * 2
+    for strategy in USUAL:
         for seed in (0, 1):
             result = json.loads((out / strategy / f"seed-{seed}" / "fold-0" / "result.json").read_text())
             assert 0 <= result["metrics"]["mean_rare_recall"] <= 1
@@ -251,7 +251,7 @@ def test_a_saved_config_can_be_run_again(study: tuple[Path, dict[str, Any], list
 @pytest.mark.parametrize("name", ["quickstart", "pbc_longtail", "bloodmnist"])
 def test_shipped_configs_are_valid(name: str) -> None:
     settings = load_config(StudySettings, ROOT / "configs" / f"{name}.yaml", [])
-    assert settings.seeds >= 6 and settings.strategies == tuple(STRATEGIES)
+    assert settings.seeds >= 6 and settings.strategies == USUAL
     assert settings.shared_generators == (name == "quickstart")
 
 
@@ -298,7 +298,7 @@ def test_xrays_are_never_flipped_in_a_study(tmp_path: Path, monkeypatch: pytest.
     changes = {"data": data, "rare": ["pneumonia"], "seeds": 1, "preprocess": [{"kind": "clahe"}]}
     settings = tiny(**changes)
     results = run_study(settings, tmp_path / "out", list[str]().append)
-    assert len(results["trials"]) == len(STRATEGIES)
+    assert len(results["trials"]) == len(USUAL)
     assert read_set(tmp_path / "out" / "synthetic" / "gan" / "seed-0").modality == "xray"
     asked = {**TINY["generators"], "gan": {**TINY["generators"]["gan"], "augmentation": "dihedral"}}
     with pytest.raises(InputError, match="X-rays have an up and a left"):
