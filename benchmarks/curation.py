@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     prepare_processor()
     study = open_study(settings, RunDir(folder), partial(print, flush=True))
     records = [
-        {"generator": kind, "seed": 0, **ablate(bench_of(study, drawn(study, kind)), seed_of(kind))}
+        {"generator": kind, "seed": 0, **ablate(bench_of(study, kind, drawn(study, kind)), seed_of(kind))}
         for kind, seed in study.generators
         if seed == 0 and kind != "repeat"
     ]
@@ -56,7 +56,7 @@ def drawn(study: Study, kind: str) -> CellSet:
     if (kept / "metadata.jsonl").is_file():
         return read_set(kept)
     generator = load(study.run.path / "generators" / part)
-    return synthesize(generator, study.drawn, 0, kind, study.split.digest)
+    return synthesize(generator, study.drawn(kind), 0, kind, study.split.digest)
 
 
 def table(found: dict[str, object]) -> str:

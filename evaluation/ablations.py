@@ -32,19 +32,19 @@ def ablated(study: Study, drawn: Callable[[str, int], CellSet]) -> list[dict[str
         if not file.exists():
             study.say(f"scoring each filter of the curation on the {kind} cells")
             begun = time.monotonic()
-            found = ablate(bench_of(study, drawn(kind, seed)), seed_of("study", "ablation", kind))
+            found = ablate(bench_of(study, kind, drawn(kind, seed)), seed_of("study", "ablation", kind))
             seconds = round(time.monotonic() - begun, 2)
             write_json(file, {"generator": kind, "seed": seed, **found, "seconds": seconds})
         records.append(read_json(file))
     return records
 
 
-def bench_of(study: Study, cells: CellSet) -> Bench:
-    """What an ablation needs of a study, for the cells that one generator drew."""
+def bench_of(study: Study, kind: str, cells: CellSet) -> Bench:
+    """What an ablation needs of a study, for the cells that one generator of a kind drew."""
     split = study.split
     return Bench(
         drawn=cells,
-        quotas=study.shortfall,
+        quotas=study.wanted(kind),
         real=RealCells(split.train, split.val),
         reference=split.test,
         curator=study.net("curator"),

@@ -10,7 +10,7 @@ was killed goes on from where it was when the same command is run again:
     generators/<kind>/seed-<s>/              one generator: checkpoints, samples, model
     drawn/<kind>/seed-0/                     its cells before curation, for the ablation
     synthetic/<kind>/seed-<s>/               its accepted cells, funnel.json
-    <strategy>/seed-<s>/fold-0/result.json   one trial; probabilities.npy beside it
+    <strategy>/seed-<s>/fold-<f>/result.json one trial; probabilities.npy beside it
     fidelity/<kind>/seed-<s>.json            how good the synthetic cells are
     ablation/<kind>/seed-0.json              what each filter of the curation is worth
     results.json, report.html, report.md     the study
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from classifiers.training import Classifier
 from evaluation.ablations import ablated
+from evaluation.diversity import within
 from evaluation.figures import contact_sheet
 from evaluation.findings import measure, overall, save_pairs, save_strips
 from evaluation.gain import confusion, scores
@@ -104,7 +105,8 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
     train, seconds = split.train, {}
     if strategy.generator is not None and trial.generator_seed is not None:
         made = accepted(study, strategy.generator, trial.generator_seed)
-        train, seconds = split.train + made["cells"], made["seconds"]
+        added = within(made["cells"], study.quota(trial.strategy))
+        train, seconds = added if strategy.only else split.train + added, made["seconds"]
     begun = time.monotonic()
     settings = study.settings.classifier.model_copy(update=strategy.training)
     classifier = Classifier(train.classes, settings)
@@ -119,7 +121,7 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
         "strategy": trial.strategy,
         "generator_seed": trial.generator_seed,
         "classifier_seed": trial.classifier_seed,
-        "fold": 0,
+        "fold": trial.fold,
         "metrics": scores(split.test.labels, on_test, train.classes, study.rare),
         "validation": scores(split.val.labels, on_val, train.classes, study.rare),
         "confusion": confusion(split.test.labels, on_test.argmax(axis=1), len(train.classes)).tolist(),

@@ -83,7 +83,7 @@ def study_plan(settings: StudySettings, out: Path) -> tuple[BalancePlan, list[st
 def _study_time(study: Study, kind: str) -> str:
     cells, times = study.split.train, sum(k == kind for k, _ in study.generators)
     network = generators.build(getattr(study.settings.generators, kind), cells.classes, cells.image_size)
-    seconds, count = seconds_per_cell(network, study.drawn), sum(study.drawn.values())
+    seconds, count = seconds_per_cell(network, study.drawn(kind)), sum(study.drawn(kind).values())
     each = f" for each of {times} generators" if times > 1 else ""
     return (
         f"{kind}: drawing {count:,} cells (surplus={study.settings.surplus:g}){each} would take "

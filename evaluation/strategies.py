@@ -2,18 +2,26 @@
 
 A strategy is a word of `STRATEGIES`, or several joined by "+", each of which decides something else:
 ``diffusion+logit_adjustment`` adds cells of the diffusion model and shifts the logits.
+Beside a generator, ``x3`` is a dose (3 synthetic cells per real cell of the rare classes), ``fill`` the dose
+that makes the rare classes as large as the largest, and ``only`` leaves the real cells out:
+``diffusion+x3``, ``diffusion+only``. The name of a network, ``resnet18``, puts it in the place of the
+study's.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+from classifiers.networks import NETWORKS
 from runtime.errors import InputError, suggest
 
 JOIN = "+"
+FILL: Literal["fill"] = "fill"
+Dose: TypeAlias = float | Literal["fill"]
 
 
 @dataclass(frozen=True)
@@ -24,18 +32,23 @@ class Strategy:
         about: What it does, in a few words.
         training: The classifier's settings that it decides, see `classifiers.training`.
         generator: Where additional cells come from, or None.
+        dose: Synthetic cells per real cell of the rare classes, or `FILL`; None goes by the balance.
+        only: Whether it leaves the real cells out, and has synthetic ones of all classes.
     """
 
     about: str
     training: Mapping[str, Any] = field(default_factory=dict)
     generator: str | None = None
+    dose: Dose | None = None
+    only: bool = False
 
     def decides(self) -> dict[str, Any]:
         """What it sets, by name: no two words of one strategy may set the same."""
-        others = {} if self.generator is None else {"generator": self.generator}
-        return {**self.training, **others}
+        return {**self.training, **{k: v for k in OF_CELLS if (v := getattr(self, k))}}
 
 
+# What a strategy decides of its cells, beside the training.
+OF_CELLS = ("generator", "dose", "only")
 STRATEGIES: dict[str, Strategy] = {
     "unaugmented": Strategy("real cells as they are", {"augmentation": "none"}),
     "real": Strategy("real cells; flips, turns, mild brightness and color"),
@@ -47,6 +60,12 @@ STRATEGIES: dict[str, Strategy] = {
     "gan": Strategy("real, plus cells of the GAN", generator="gan"),
     "diffusion": Strategy("real, plus cells of the diffusion model", generator="diffusion"),
 }
+# Words that stand beside a generator, and say how its cells are used.
+USES: dict[str, Strategy] = {
+    "fill": Strategy("as many as make the rare classes as large as the largest", dose=FILL),
+    "only": Strategy("in the place of all real cells", only=True),
+}
+DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 # What a study compares unless it names its own.
 USUAL = (
     "unaugmented",
@@ -72,20 +91,44 @@ def strategy_of(name: str) -> Strategy:
         InputError: If a word is unknown, or two words decide the same.
     """
     words = name.split(JOIN)
-    for word in words:
-        if word not in STRATEGIES:
-            raise InputError(f"there is no strategy '{word}'.{suggest(word, STRATEGIES)}")
-    parts = [STRATEGIES[word] for word in words]
-    if len(parts) == 1:
-        return parts[0]
+    parts = [_word(word) for word in words]
     decided: dict[str, Any] = {}
     for word, part in zip(words, parts, strict=True):
         twice = sorted(set(decided) & set(part.decides()))
-        if twice or not part.decides():
+        if len(parts) > 1 and (twice or not part.decides()):
             why = f"decides its {twice[0]} twice" if twice else f"names '{word}', which changes nothing"
             raise InputError(f"the strategy '{name}' {why}; join words that each decide something else.")
         decided |= part.decides()
-    first, *rest = (part.about for part in parts)
+    if {"dose", "only"} & set(decided) and "generator" not in decided:
+        raise InputError(
+            f"the strategy '{name}' says how the cells of a generator are used and names none; "
+            f"put one before it, e.g. diffusion{JOIN}{name}."
+        )
+    first, *rest = (part.about.removeprefix("real, plus " * ("only" in decided)) for part in parts)
     about = "; ".join([first, *(text.removeprefix("real, ") for text in rest)])
-    generator = decided.pop("generator", None)
-    return Strategy(about, decided, generator)
+    of_cells = {key: decided.pop(key) for key in OF_CELLS if key in decided}
+    return Strategy(about, decided, **of_cells)
+
+
+def dose_word(dose: Dose) -> str:
+    """The word of a dose: 3.0 -> ``x3``."""
+    return FILL if dose == FILL else f"x{dose:g}"
+
+
+def _word(word: str) -> Strategy:
+    if word in NETWORKS:
+        # Width and rate of the study are those of its own network.
+        return Strategy(f"real, with the network {word}", {"network": word, "width": None, "lr": None})
+    known = {**STRATEGIES, **USES}
+    found = DOSE.fullmatch(word)
+    if word in known or found is None:
+        if word not in known:
+            raise InputError(f"there is no strategy '{word}'.{suggest(word, [*known, *NETWORKS])}")
+        return known[word]
+    dose = float(found[1])
+    if dose == 0 or dose_word(dose) != word:
+        right = dose or 1.0
+        raise InputError(
+            f"'{word}' is no dose; write {dose_word(right)} for {right:g} synthetic cells per real one."
+        )
+    return Strategy(f"{dose:g} synthetic cells per real cell of the rare classes", dose=dose)

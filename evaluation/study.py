@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from evaluation.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.findings import inception_encoder
 from evaluation.memorization import CopyDetector
 from evaluation.monitor import ValidationMonitor, watch
+from evaluation.quotas import largest, quota_of
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.strategies import strategy_of
@@ -37,16 +38,17 @@ from runtime.seeds import seed_of
 
 @dataclass(frozen=True)
 class Trial:
-    """One strategy with one seed: a classifier, and the generator that it got cells from."""
+    """One strategy with one seed on one fold: a classifier, and the generator that it got cells from."""
 
     strategy: str
     classifier_seed: int
     generator_seed: int | None
+    fold: int = 0
 
     @property
     def folder(self) -> Path:
         """Where its result belongs, under the study's directory."""
-        return Path(self.strategy) / f"seed-{self.classifier_seed}" / "fold-0"
+        return Path(self.strategy) / f"seed-{self.classifier_seed}" / f"fold-{self.fold}"
 
 
 @dataclass(frozen=True)
@@ -81,19 +83,33 @@ class Study:
 
     @cached_property
     def shortfall(self) -> dict[str, int]:
-        """How many synthetic cells each class is to get."""
-        missing = self.plan.quotas
-        if not missing and any(strategy_of(s).generator for s in self.settings.strategies):
+        """How many synthetic cells each class is to get: the most that any strategy adds."""
+        return self._most(self.settings.strategies) or self.plan.quotas
+
+    def quota(self, strategy: str) -> dict[str, int]:
+        """How many synthetic cells of each class a strategy trains on.
+
+        Raises:
+            InputError: If it goes by the balance, and that gives none.
+        """
+        uses, planned = strategy_of(strategy), self.plan.quotas
+        if uses.generator and uses.dose is None and not uses.only and not planned:
             raise InputError(
                 f"balance.to={self.settings.balance.to}: no class is to get synthetic cells; use 'fill', "
                 "a larger ratio, more cells per class, or a looser cap."
             )
-        return missing
+        return quota_of(uses, planned, self.split.train.counts, self.rare)
 
-    @property
-    def drawn(self) -> dict[str, int]:
-        """Cells that a generative model draws per class: the shortfall and what curation may reject."""
-        return {name: math.ceil(self.settings.surplus * n) for name, n in self.shortfall.items()}
+    def wanted(self, kind: str) -> dict[str, int]:
+        """Synthetic cells per class that a kind of generator is to give: enough for each strategy with it."""
+        return self._most([s for s in self.settings.strategies if strategy_of(s).generator == kind])
+
+    def _most(self, strategies: Sequence[str]) -> dict[str, int]:
+        return largest([self.quota(s) for s in strategies], self.split.train.classes)
+
+    def drawn(self, kind: str) -> dict[str, int]:
+        """Cells that a generative model draws per class: what is wanted and what curation may reject."""
+        return {name: math.ceil(self.settings.surplus * n) for name, n in self.wanted(kind).items()}
 
     @cached_property
     def copies(self) -> CopyDetector:
@@ -169,7 +185,8 @@ def trials(settings: StudySettings) -> list[Trial]:
     modelled = [s for s in settings.strategies if settings.models(s)]
     plain = [s for s in settings.strategies if s not in modelled]
     pairs = [(s, seed) for names in (plain, modelled) for seed in range(settings.seeds) for s in names]
-    return [Trial(s, seed, settings.generator_seed(s, seed)) for s, seed in pairs]
+    fold = settings.split.fold
+    return [Trial(s, seed, settings.generator_seed(s, seed), fold) for s, seed in pairs]
 
 
 def pending(study: Study) -> Iterator[tuple[int, Trial]]:

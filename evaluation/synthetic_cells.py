@@ -44,7 +44,7 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
         if curator is not None:
             real = RealCells(study.split.train, study.split.val)
             kept, funnel = curate(kept, curator, study.settings.curation, study.copies, real)
-        cells, last = to_quota(kept, study.shortfall, curator, study.settings.curation)
+        cells, last = to_quota(kept, study.wanted(kind), curator, study.settings.curation)
         funnel = [*funnel, last]
         write_set(cells, folder)
         times.append(time.monotonic())
@@ -58,7 +58,7 @@ def drawn(study: Study, kind: str, seed: int, generator: Generator | None = None
     folder = study.run.path / "drawn" / kind / f"seed-{seed}"
     if (folder / "metadata.jsonl").exists() and not is_unfinished(folder):
         return read_set(folder)
-    wanted = study.shortfall if kind == "repeat" else study.drawn
+    wanted = study.wanted(kind) if kind == "repeat" else study.drawn(kind)
     cells = synthesize(generator or fitted(study, kind, seed), wanted, seed, kind, study.split.digest)
     if study.settings.ablation and seed == 0 and kind != "repeat":
         write_set(cells, folder)

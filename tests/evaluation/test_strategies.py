@@ -2,8 +2,9 @@
 
 import pytest
 
+from classifiers.networks import NETWORKS
 from classifiers.training import ClassifierSettings
-from evaluation.strategies import STRATEGIES, USUAL, strategy_of
+from evaluation.strategies import STRATEGIES, USUAL, dose_word, strategy_of
 from runtime.config import validate
 from runtime.errors import InputError
 
@@ -35,8 +36,37 @@ def test_joined_words_decide_what_each_decides() -> None:
         ("class_weights+logit_adjustment", "decides its loss twice"),
         ("diffusion+real", "'real', which changes nothing"),
         ("diffusion+", "no strategy ''"),
+        ("x3", "names none; put one before it"),
+        ("balanced+only", "names none"),
+        ("diffusion+x1+fill", "decides its dose twice"),
+        ("diffusion+x0", "'x0' is no dose; write x1"),
+        ("diffusion+x3.0", "'x3.0' is no dose; write x3"),
+        ("fast+resnet18", "decides its lr twice"),
     ],
 )
 def test_a_name_that_makes_no_sense_is_refused(name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         strategy_of(name)
+
+
+def test_doses_and_uses_stand_beside_a_generator() -> None:
+    dosed = strategy_of("diffusion+x0.25+logit_adjustment")
+    assert (dosed.generator, dosed.dose, dosed.only) == ("diffusion", 0.25, False)
+    assert dosed.training == {"loss": "logit_adjustment"}
+    assert dosed.about.startswith("real, plus cells of the diffusion model; 0.25 synthetic cells per real")
+    alone = strategy_of("gan+only+fill")
+    assert (alone.generator, alone.dose, alone.only) == ("gan", "fill", True)
+    assert [dose_word(dose) for dose in (0.25, 1.0, 10, "fill")] == ["x0.25", "x1", "x10", "fill"]
+
+
+def test_a_network_is_a_word() -> None:
+    assert strategy_of("fast").training == {"network": "fast", "width": None, "lr": None}
+    assert strategy_of("repeat+small_resnet").generator == "repeat"
+    for network in NETWORKS:
+        validate(ClassifierSettings, dict(strategy_of(network).training), network)
+
+
+def test_what_leaves_the_real_cells_out_says_so() -> None:
+    assert (
+        strategy_of("diffusion+only").about == "cells of the diffusion model; in the place of all real cells"
+    )
