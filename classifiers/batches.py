@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,24 @@ AHEAD = 3  # batches that the background thread may be ahead of the network
 PREPARED_AHEAD = ("strong",)
 
 Sampler = Callable[[int], Tensor]
-Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+class Batch(NamedTuple):
+    """What one step learns from.
+
+    Attributes:
+        images: float32, shape (b, 3, h, w), in [0, 1].
+        targets: Classes, int64, shape (b,). Of mixed images (2b,): the first b are those of the images,
+            the others those of their partners.
+        parts: How much each target counts, float32, same shape; None: all alike.
+    """
+
+    images: Tensor
+    targets: Tensor
+    parts: Tensor | None = None
+
+
+Batches = Iterator[Batch]
 
 
 def uniform(labels: Tensor, seed: int, batch: int) -> Sampler:
@@ -82,6 +100,7 @@ def batches(
     batch: int,
     steps: int,
     seed: int,
+    parts: Tensor | None = None,
 ) -> Batches:
     """The batches of a training run, step by step.
 
@@ -94,16 +113,15 @@ def batches(
         batch: Cells per step b.
         steps: How many batches.
         seed: Decides which cells and their augmentation.
-
-    Yields:
-        Images, float32 (b, 3, h, w) in [0, 1], and targets, int64 (b,).
+        parts: How much each cell counts, float32, shape (n,); None: all alike.
     """
     sample = SAMPLERS[sampler](labels, seed, batch)
     augment = augmentation_of(augmentation, modality)
 
-    def make(step: int) -> tuple[Tensor, Tensor]:
+    def make(step: int) -> Batch:
         index = sample(step)
-        return augment(pixels[index], seed_of(seed, "augmentation", step)), labels[index]
+        images = augment(pixels[index], seed_of(seed, "augmentation", step))
+        return Batch(images, labels[index], None if parts is None else parts[index])
 
     if augmentation in PREPARED_AHEAD:
         yield from _ahead(make, steps)
@@ -111,9 +129,9 @@ def batches(
         yield from map(make, range(steps))
 
 
-def _ahead(make: Callable[[int], tuple[Tensor, Tensor]], steps: int) -> Batches:
+def _ahead(make: Callable[[int], Batch], steps: int) -> Batches:
     """The same batches, made by one background thread while the network trains."""
-    waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
+    waiting: deque[Future[Batch]] = deque()
     with ThreadPoolExecutor(max_workers=1) as worker:
         try:
             for step in range(steps):

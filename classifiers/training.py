@@ -2,75 +2,56 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 from torch import Tensor
 
 from cells.cellset import CellSet
-from cells.images import to_bytes, to_tensor
-from classifiers.batches import Batches, batches
-from classifiers.losses import LOSSES, Loss
-from classifiers.networks import NETWORKS, Network, build_network, check_size
+from cells.images import to_tensor
+from classifiers.descent import descend, stages
+from classifiers.heads import with_cosine_head
+from classifiers.losses import log_shares
+from classifiers.networks import Network, build_network, check_size
+from classifiers.settings import ClassifierSettings
 from runtime.checkpoint import fit_state, load_weights, save_weights
-from runtime.config import Settings, to_dict, validate
+from runtime.config import to_dict, validate
 from runtime.devices import pick_device, prepare_processor
-from runtime.errors import InputError, suggest
-from runtime.progress import progress
+from runtime.errors import InputError
+
+__all__ = ["Classifier", "ClassifierSettings"]
 
 KIND = "classifier"
 PREDICTION_BATCH = 256
-LOOKS = 10  # readings of loss and validation figures per training
-WARM_UP, FIRST_LR = 0.3, 1 / 25  # share of the steps; share of the peak
 
 
-class ClassifierSettings(Settings):
-    """How a classifier is built and trained.
+class Best:
+    """The best moment of a training so far: its step, its figure, and a copy of the weights.
 
-    Attributes:
-        network: One of `classifiers.networks.NETWORKS`.
-        width: Channels of the first stage; None for the network's own.
-        steps: Optimizer steps, whatever the number of cells.
-        batch: Cells per step; one cell alone has no variance to normalize by.
-        lr: Peak learning rate; None for the network's own.
-        weight_decay: Of AdamW; norms and biases are exempt.
-        loss: One of `classifiers.losses.LOSSES`.
-        sampler: `uniform` over cells, or `balanced`: over classes.
-        augmentation: One of `cells.images.AUGMENTATIONS`, applied on-line.
+    Args:
+        network: The one that is trained.
     """
 
-    network: str = "small_resnet"
-    width: Annotated[int, Field(ge=2, le=256)] | None = None
-    steps: Annotated[int, Field(ge=1)] = 1500
-    batch: Annotated[int, Field(ge=2)] = 128
-    lr: Annotated[float, Field(gt=0)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-2
-    loss: str = "cross_entropy"
-    sampler: Literal["uniform", "balanced"] = "uniform"
-    augmentation: Literal["none", "mild", "strong"] = "mild"
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.step, self.figure = 0, -1.0
+        self.weights: dict[str, Tensor] = {}
 
-    @field_validator("network")
-    @classmethod
-    def _known_network(cls, name: str) -> str:
-        return _known(name, NETWORKS)
+    def offer(self, step: int, figure: float) -> None:
+        """Keep the network as it is now, if its figure is as good as any before."""
+        if figure >= self.figure:
+            self.step, self.figure = step, figure
+            self.weights = {name: value.clone() for name, value in self.network.state_dict().items()}
 
-    @field_validator("loss")
-    @classmethod
-    def _known_loss(cls, name: str) -> str:
-        return _known(name, LOSSES)
-
-
-def _known(name: str, registry: dict[str, Any]) -> str:
-    if name not in registry:
-        raise ValueError(f"there is none of this name.{suggest(name, registry)}")
-    return name
+    def restore(self) -> int:
+        """Put the best weights back into the network; returns their step."""
+        self.network.load_state_dict(self.weights)
+        return self.step
 
 
 class Classifier:
@@ -84,7 +65,9 @@ class Classifier:
         image_size: Edge in pixels of the cells that it was trained on; 0 before.
         history: How training went: rows of `step`, `loss` and, where there were validation
             cells, `val_balanced_accuracy`.
-        origin: What it was trained on: `seed`, `cells` (digest of the training cells).
+        origin: What it was trained on: `seed`, `cells` (digest of the training cells); with `keep=best`
+            `kept_step`, the step of which the network is.
+        shift: What `post_hoc` takes off the logits, float64, shape (C,).
     """
 
     def __init__(self, classes: tuple[str, ...], settings: ClassifierSettings | None = None) -> None:
@@ -93,6 +76,7 @@ class Classifier:
         self.image_size = 0
         self.history: list[dict[str, float]] = []
         self.origin: dict[str, Any] = {}
+        self.shift = torch.zeros(len(self.classes), dtype=torch.float64)
         self.device = pick_device()
         self._network: Network | None = None
 
@@ -108,62 +92,42 @@ class Classifier:
         Args:
             train: Cells to learn from. A class without cells is allowed, and is never learned.
             seed: Decides weights, batches and augmentation.
-            val: Cells that are scored along the way, for `history`; nothing is chosen by them.
+            val: Cells that are scored along the way, for `history`; with `keep=best` they choose the moment.
             description: What the progress bar says at the left.
 
         Raises:
             InputError: If fewer than two classes have cells, other classes are given than the
-                classifier's, the images are too small for the network, or training diverges.
+                classifier's, the images are too small for the network, `keep=best` has no validation
+                cells, or training diverges.
         """
-        self._check(train)
+        self._check(train, val)
         prepare_processor()
         self.image_size, self.history = train.image_size, []
         self.origin = {"seed": seed, "cells": train.digest}
-        settings = self.settings
-        network = build_network(settings.network, len(self.classes), settings.width, seed)
-        self._network = network.to(self.device)
-        stream = batches(
-            to_bytes(train.pixels),
-            torch.from_numpy(train.labels.copy()),
-            settings.sampler,
-            settings.augmentation,
-            modality=train.modality,
-            batch=settings.batch,
-            steps=settings.steps,
-            seed=seed,
-        )
-        counts = torch.tensor(list(train.counts.values()))  # (C,)
-        self._train(self._network, stream, LOSSES[settings.loss](counts), val, description)
+        plan = stages(train, self.settings, seed)
+        self.shift = self.settings.post_hoc * log_shares(plan[-1].counts)
+        self._network = self._fresh(seed).to(self.device)
+        best = Best(self._network) if self.settings.keep == "best" else None
+
+        def look(step: int, loss: float) -> dict[str, float]:
+            row = self._look(step, loss, val)
+            if best is not None:
+                best.offer(step, row["val_balanced_accuracy"])
+            return row
+
+        descend(self._network, plan, self.settings, look, description)
+        if best is not None:
+            self.origin["kept_step"] = best.restore()
         return self
 
-    def _train(
-        self, network: Network, stream: Batches, loss_of: Loss, val: CellSet | None, about: str
-    ) -> None:
-        steps, look = self.settings.steps, max(1, self.settings.steps // LOOKS)
-        optimizer = torch.optim.AdamW(
-            decayed(network, self.settings.weight_decay), lr=self.peak_lr, fused=True
-        )
-        network.train()
-        with progress(steps, about or f"training {self.settings.network}") as bar:
-            for step, (images, targets) in enumerate(stream):  # (b, 3, h, w), (b,)
-                for group in optimizer.param_groups:
-                    group["lr"] = one_cycle(step, steps, self.peak_lr)
-                logits = network(images.to(self.device))  # (b, C)
-                loss = loss_of(logits, targets.to(self.device))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                if (step + 1) % look == 0 or step + 1 == steps:
-                    bar.set_postfix(self._look(step + 1, loss.item(), val))
-                bar.update()
-        network.eval()
+    def _fresh(self, seed: int) -> Network:
+        """The network that the settings ask for."""
+        settings = self.settings
+        network = build_network(settings.network, len(self.classes), settings.width, seed)
+        return with_cosine_head(network, seed) if settings.cosine else network
 
     def _look(self, step: int, loss: float, val: CellSet | None) -> dict[str, float]:
         """Note how far training is."""
-        if not math.isfinite(loss):
-            raise InputError(
-                f"training diverged by step {step} (loss {loss}); lower classifier.lr, now {self.peak_lr:g}."
-            )
         row = {"loss": round(loss, 5)}
         if val is not None:
             self.network.eval()
@@ -173,11 +137,10 @@ class Classifier:
                 if len(cells)
             ]
             row["val_balanced_accuracy"] = round(float(np.mean(recall)), 5)
-            self.network.train()
         self.history.append({"step": step, **row})
         return row
 
-    def _check(self, train: CellSet) -> None:
+    def _check(self, train: CellSet, val: CellSet | None) -> None:
         if train.classes != self.classes:
             raise InputError(
                 f"the classifier is for {list(self.classes)}, the cells are {list(train.classes)}; "
@@ -190,11 +153,10 @@ class Classifier:
                 "apart; give cells of two classes or more."
             )
         check_size(self.settings.network, train.image_size)
-
-    @property
-    def peak_lr(self) -> float:
-        """The setting, or the network's own."""
-        return self.settings.lr or NETWORKS[self.settings.network].lr
+        if self.settings.keep == "best" and (val is None or not len(val)):
+            raise InputError(
+                "classifier.keep=best chooses by validation cells; give some, or use keep=last."
+            )
 
     def probabilities(self, cells: CellSet) -> NDArray[np.float32]:
         """Class probabilities: float32, shape (n, C), rows sum to 1.
@@ -202,8 +164,17 @@ class Classifier:
         Raises:
             InputError: If the images are of another size than those of the training.
         """
-        network = self.network
-        return self._map(cells, lambda images: network(images).softmax(dim=1), len(self.classes))
+        return self._map(cells, lambda images: self.logits(images).softmax(dim=1), len(self.classes))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """What predictions go by, after any post-hoc adjustment: float (n, 3, h, w) in [0, 1], on `device`,
+        to (n, C).
+
+        Source:
+            Menon et al., ICLR 2021, arXiv:2007.07314, post-hoc logit adjustment.
+        """
+        logits: Tensor = self.network(images)
+        return logits - self.shift.to(logits.device, logits.dtype) if self.settings.post_hoc else logits
 
     def predict(self, cells: CellSet) -> NDArray[np.int64]:
         """The likeliest class of each cell, index into `classes`: int64, shape (n,)."""
@@ -236,6 +207,7 @@ class Classifier:
             "image_size": self.image_size,
             "trained_on": self.origin,
             "history": self.history,
+            "shift": self.shift.tolist(),
             "versions": {name: version(name) for name in ("torch", "torchvision")},
         }
         save_weights(folder, self.network.state_dict(), config)
@@ -255,36 +227,8 @@ class Classifier:
         made = cls(tuple(config["classes"]), settings)
         made.image_size, made.history = config["image_size"], config["history"]
         made.origin = config["trained_on"]
-        network = build_network(settings.network, len(made.classes), settings.width, seed=0)
+        made.shift = torch.tensor(config.get("shift", [0.0] * len(made.classes)), dtype=torch.float64)
+        network = made._fresh(seed=0)
         fit_state(network, tensors, where)
         made._network = network.to(made.device).eval()
         return made
-
-
-def decayed(network: Network, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer: weight decay on kernels, none on norms and biases."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return [
-        {"params": kernels, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-
-
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """The learning rate of a step: up from `FIRST_LR` of the peak, then down to nothing, both as
-    half a cosine.
-
-    Args:
-        step: Steps done, in [0, steps).
-        steps: All steps.
-        peak: The highest rate.
-
-    Source:
-        Smith and Topin 2017, arXiv:1708.07120, with cosines for the straight lines.
-    """
-    done = (step + 0.5) / steps  # the middle of the step: never exactly the end, where it is 0
-    if done < WARM_UP:
-        rise = (1 - math.cos(math.pi * done / WARM_UP)) / 2
-        return peak * (FIRST_LR + (1 - FIRST_LR) * rise)
-    return peak * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2

@@ -2,7 +2,6 @@ import threading
 
 import pytest
 import torch
-from torch import Tensor
 
 from classifiers import batches as module
 from classifiers.batches import SAMPLERS, balanced, batches, uniform
@@ -56,7 +55,7 @@ def test_samples_are_a_function_of_seed_and_step(name: str) -> None:
     assert not torch.equal(first[17], first[18])
 
 
-def run(augmentation: str, seed: int = 0, modality: str = "microscopy") -> list[tuple[Tensor, Tensor]]:
+def run(augmentation: str, seed: int = 0, modality: str = "microscopy") -> list[module.Batch]:
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (102, 3, 16, 16), dtype=torch.uint8, generator=draws)
     stream = batches(pixels, LABELS, "uniform", augmentation, modality=modality, batch=8, steps=6, seed=seed)
@@ -67,7 +66,7 @@ def run(augmentation: str, seed: int = 0, modality: str = "microscopy") -> list[
 def test_batches_repeat_with_the_seed(augmentation: str) -> None:
     once, again, other = run(augmentation), run(augmentation), run(augmentation, seed=1)
     assert len(once) == 6
-    for (images, targets), (same, same_targets) in zip(once, again, strict=True):
+    for (images, targets, _), (same, same_targets, _) in zip(once, again, strict=True):
         assert images.shape == (8, 3, 16, 16) and images.dtype == torch.float32
         assert torch.equal(images, same) and torch.equal(targets, same_targets)
     assert not torch.equal(once[0][0], other[0][0])
@@ -76,7 +75,7 @@ def test_batches_repeat_with_the_seed(augmentation: str) -> None:
 def test_batches_prepared_ahead_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = run("mild")
     monkeypatch.setattr(module, "PREPARED_AHEAD", ("mild",))
-    for (images, targets), (same, same_targets) in zip(ahead, run("mild"), strict=True):
+    for (images, targets, _), (same, same_targets, _) in zip(ahead, run("mild"), strict=True):
         assert torch.equal(images, same) and torch.equal(targets, same_targets)
 
 

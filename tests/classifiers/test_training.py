@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cells.cellset import CellSet
+from classifiers.descent import decayed, one_cycle
 from classifiers.networks import NETWORKS, build_network
-from classifiers.training import Classifier, ClassifierSettings, decayed, one_cycle
+from classifiers.training import Classifier, ClassifierSettings
 from runtime.config import load_config
 from runtime.errors import InputError
 

@@ -1,0 +1,231 @@
+"""The training itself: optimizer steps, phase after phase, within one budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cells.cellset import CellSet
+from cells.images import to_bytes
+from classifiers.batches import Batches, batches
+from classifiers.heads import begin_head_anew
+from classifiers.losses import LOSSES, Loss
+from classifiers.mixing import mixed
+from classifiers.networks import Network
+from classifiers.phases import Phase, cycles, restarts, step_ranges
+from classifiers.settings import ClassifierSettings
+from runtime.errors import InputError
+from runtime.progress import progress
+from runtime.seeds import seed_of
+
+LOOKS = 10  # readings of loss and validation figures per training
+WARM_UP, FIRST_LR = 0.3, 1 / 25  # share of the steps; share of the peak
+
+Look = Callable[[int, float], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A phase of a training, ready to run.
+
+    Attributes:
+        phase: What was asked for.
+        steps: Its optimizer steps, numbered over the whole training.
+        restart: Whether it begins with a fresh optimizer.
+        cycle: The steps over which its learning rate rises and falls.
+        counts: Cells per class that its loss goes by, shape (C,).
+        loss_of: Its loss.
+        stream: Its batches.
+        seed: Of its own draws.
+    """
+
+    phase: Phase
+    steps: range
+    restart: bool
+    cycle: range
+    counts: Tensor
+    loss_of: Loss
+    stream: Batches
+    seed: int
+
+
+def stages(train: CellSet, settings: ClassifierSettings, seed: int) -> list[Stage]:
+    """The phases of a training on these cells.
+
+    Raises:
+        InputError: If a phase has no steps, or cells of fewer than two classes.
+    """
+    plan = settings.plan
+    ranges = step_ranges(plan, settings.steps)
+    pixels, labels = to_bytes(train.pixels), torch.from_numpy(train.labels.copy())
+    synthetic = torch.from_numpy(train.is_synthetic.copy())
+    if settings.priors == "real" and synthetic.all():
+        raise InputError("classifier.priors=real: there is no real training cell to count; use priors=all.")
+    made = []
+    for number, (phase, steps, anew, cycle) in enumerate(
+        zip(plan, ranges, restarts(plan), cycles(plan, ranges), strict=True)
+    ):
+        own = seed if number == 0 else seed_of(seed, "phase", number)
+        chosen = _chosen(phase, synthetic, labels)
+        counted = ~synthetic if settings.priors == "real" else chosen
+        counts = labels[counted].bincount(minlength=len(train.classes))  # (C,)
+        everything = bool(chosen.all())
+        stream = batches(
+            pixels if everything else pixels[chosen],
+            labels if everything else labels[chosen],
+            phase.sampler or settings.sampler,
+            settings.augmentation,
+            modality=train.modality,
+            batch=settings.batch,
+            steps=len(steps),
+            seed=own,
+            parts=_parts(synthetic[chosen], settings.synthetic_weight),
+        )
+        stream = mixed(stream, settings.mixing, counts, own)
+        loss_of = LOSSES[phase.loss or settings.loss](counts)
+        made.append(Stage(phase, steps, anew, cycle, counts, loss_of, stream, own))
+    return made
+
+
+def _chosen(phase: Phase, synthetic: Tensor, labels: Tensor) -> Tensor:
+    """Which cells a phase sees: bool, shape (n,)."""
+    if phase.cells == "all":
+        return torch.ones_like(synthetic)
+    chosen = synthetic if phase.cells == "synthetic" else ~synthetic
+    if len(labels[chosen].unique()) < 2:
+        raise InputError(
+            f"classifier.phases: {int(chosen.sum())} {phase.cells} training cells of "
+            f"{len(labels[chosen].unique())} class(es) teach nothing to tell apart, and one phase sees only "
+            "these; add cells of two classes or more, or let it see cells=all."
+        )
+    return chosen
+
+
+def _parts(synthetic: Tensor, weight: float) -> Tensor | None:
+    if weight == 1 or not synthetic.any():
+        return None
+    return torch.where(synthetic, weight, 1.0)
+
+
+def descend(
+    network: Network, plan: list[Stage], settings: ClassifierSettings, look: Look, description: str
+) -> None:
+    """Train a network in place, on the device where it is; it ends in evaluation mode.
+
+    Args:
+        network: Fresh.
+        plan: As `stages` made them.
+        settings: Learning rate and weight decay.
+        look: Called ten times and at the end with the steps done and the loss; returns what the progress
+            bar shows, and may put the network into evaluation mode.
+        description: What the progress bar says at the left.
+    """
+    steps = settings.steps
+    every, about = max(1, steps // LOOKS), description or f"training {settings.network}"
+    device = next(network.parameters()).device
+    with _own_draws(device, plan[0].seed), progress(steps, about) as bar:
+        for stage, step, loss in _steps(network, plan, settings, device):
+            if (step + 1) % every == 0 or step + 1 == steps:
+                _check_finite(step + 1, loss.item(), settings)
+                bar.set_postfix(look(step + 1, loss.item()))
+                set_mode(network, stage.phase)
+            bar.update()
+    network.requires_grad_(True)
+    network.eval()
+
+
+@contextmanager
+def _own_draws(device: torch.device, seed: int) -> Iterator[None]:
+    """Layers that draw, such as dropout, do so by this seed; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_of(seed, "layers"))
+        yield
+
+
+def _steps(
+    network: Network, plan: list[Stage], settings: ClassifierSettings, device: torch.device
+) -> Iterator[tuple[Stage, int, Tensor]]:
+    """Make the optimizer steps, one at a time: the stage, the step and its loss."""
+    optimizer: torch.optim.Optimizer | None = None
+    for stage in plan:
+        if stage.phase.fresh_head:
+            begin_head_anew(network, stage.seed)
+        set_mode(network, stage.phase)
+        if optimizer is None or stage.restart:
+            optimizer = _optimizer(network, settings)
+        peak = settings.peak_lr * _cycle_phase(plan, stage).lr
+        for step, batch in zip(stage.steps, stage.stream, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = one_cycle(step - stage.cycle.start, len(stage.cycle), peak)
+            logits = network(batch.images.to(device))  # (b, C)
+            targets = batch.targets.to(device)
+            if len(targets) > len(logits):  # mixed: each image has two
+                logits = logits.repeat(2, 1)  # (2b, C)
+            loss = stage.loss_of(logits, targets, None if batch.parts is None else batch.parts.to(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            yield stage, step, loss
+
+
+def _cycle_phase(plan: list[Stage], stage: Stage) -> Phase:
+    """The phase with which the cycle of a stage began: it sets the peak."""
+    return next(other.phase for other in plan if other.steps.start == stage.cycle.start)
+
+
+def _optimizer(network: Network, settings: ClassifierSettings) -> torch.optim.Optimizer:
+    groups = decayed(network, settings.weight_decay)
+    return torch.optim.AdamW(groups, lr=settings.peak_lr, fused=True)
+
+
+def set_mode(network: Network, phase: Phase) -> None:
+    """Training mode for the layers that a phase trains; all others frozen, their batch statistics too."""
+    network.train()
+    whole = phase.trains == "all"
+    network.body.train(whole)
+    network.body.requires_grad_(whole)
+
+
+def _check_finite(step: int, loss: float, settings: ClassifierSettings) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"training diverged by step {step} (loss {loss}); lower classifier.lr, now {settings.peak_lr:g}."
+        )
+
+
+def decayed(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer: weight decay on kernels, none on norms and biases; of what is
+    trained.
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
+    kernels = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """The learning rate of a step: up from `FIRST_LR` of the peak, then down to nothing, both as
+    half a cosine.
+
+    Args:
+        step: Steps done, in [0, steps).
+        steps: All steps.
+        peak: The highest rate.
+
+    Source:
+        Smith and Topin 2017, arXiv:1708.07120, with cosines for the straight lines.
+    """
+    done = (step + 0.5) / steps  # the middle of the step: never exactly the end, where it is 0
+    if done < WARM_UP:
+        rise = (1 - math.cos(math.pi * done / WARM_UP)) / 2
+        return peak * (FIRST_LR + (1 - FIRST_LR) * rise)
+    return peak * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
