@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +18,13 @@ from classifiers.losses import LOSSES, Loss
 from classifiers.mixing import mixed
 from classifiers.networks import Network
 from classifiers.phases import Phase, cycles, restarts, step_ranges
+from classifiers.schedules import SCHEDULES, build_optimizer
 from classifiers.settings import ClassifierSettings
 from runtime.errors import InputError
 from runtime.progress import progress
 from runtime.seeds import seed_of
 
 LOOKS = 10  # readings of loss and validation figures per training
-WARM_UP, FIRST_LR = 0.3, 1 / 25  # share of the steps; share of the peak
 
 Look = Callable[[int, float], dict[str, float]]
 
@@ -153,16 +152,17 @@ def _steps(
 ) -> Iterator[tuple[Stage, int, Tensor]]:
     """Make the optimizer steps, one at a time: the stage, the step and its loss."""
     optimizer: torch.optim.Optimizer | None = None
+    rate = SCHEDULES[settings.schedule]
     for stage in plan:
         if stage.phase.fresh_head:
             begin_head_anew(network, stage.seed)
         set_mode(network, stage.phase)
         if optimizer is None or stage.restart:
-            optimizer = _optimizer(network, settings)
+            optimizer = build_optimizer(settings.optimizer, network, settings.weight_decay, settings.peak_lr)
         peak = settings.peak_lr * _cycle_phase(plan, stage).lr
         for step, batch in zip(stage.steps, stage.stream, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = one_cycle(step - stage.cycle.start, len(stage.cycle), peak)
+                group["lr"] = rate(step - stage.cycle.start, len(stage.cycle), peak)
             logits = network(batch.images.to(device))  # (b, C)
             targets = batch.targets.to(device)
             if len(targets) > len(logits):  # mixed: each image has two
@@ -179,11 +179,6 @@ def _cycle_phase(plan: list[Stage], stage: Stage) -> Phase:
     return next(other.phase for other in plan if other.steps.start == stage.cycle.start)
 
 
-def _optimizer(network: Network, settings: ClassifierSettings) -> torch.optim.Optimizer:
-    groups = decayed(network, settings.weight_decay)
-    return torch.optim.AdamW(groups, lr=settings.peak_lr, fused=True)
-
-
 def set_mode(network: Network, phase: Phase) -> None:
     """Training mode for the layers that a phase trains; all others frozen, their batch statistics too."""
     network.train()
@@ -197,35 +192,3 @@ def _check_finite(step: int, loss: float, settings: ClassifierSettings) -> None:
         raise InputError(
             f"training diverged by step {step} (loss {loss}); lower classifier.lr, now {settings.peak_lr:g}."
         )
-
-
-def decayed(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer: weight decay on kernels, none on norms and biases; of what is
-    trained.
-    """
-    trained = [p for p in network.parameters() if p.requires_grad]
-    kernels = [p for p in trained if p.ndim > 1]
-    others = [p for p in trained if p.ndim <= 1]
-    return [
-        {"params": kernels, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-
-
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """The learning rate of a step: up from `FIRST_LR` of the peak, then down to nothing, both as
-    half a cosine.
-
-    Args:
-        step: Steps done, in [0, steps).
-        steps: All steps.
-        peak: The highest rate.
-
-    Source:
-        Smith and Topin 2017, arXiv:1708.07120, with cosines for the straight lines.
-    """
-    done = (step + 0.5) / steps  # the middle of the step: never exactly the end, where it is 0
-    if done < WARM_UP:
-        rise = (1 - math.cos(math.pi * done / WARM_UP)) / 2
-        return peak * (FIRST_LR + (1 - FIRST_LR) * rise)
-    return peak * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2

@@ -6,16 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2, resnet18
 
+from classifiers import backbones, small
+from classifiers.small import Body
 from runtime.errors import InputError, suggest
 from runtime.seeds import seed_of
 
-# Pixels of [0, 1] enter networks centered and with about unit spread. Cells on a bright, empty
-# slide vary by a quarter of the range.
-CENTER, SPREAD = 0.5, 0.25
+Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and spread, RGB
+
+
+def _gray(center: float, spread: float) -> Normalization:
+    return (center,) * 3, (spread,) * 3  # type: ignore[return-value]  # of three each
+
+
+# How pixels of [0, 1] enter networks: less a mean, divided by a spread.
+NORMALIZATIONS: dict[str, Normalization] = {
+    # Centered and with about unit spread: cells on a bright, empty slide vary by a quarter of the range.
+    "cells": _gray(0.5, 0.25),
+    "medmnist": _gray(0.5, 0.5),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
 
 
 class Network(nn.Module):
@@ -27,14 +38,32 @@ class Network(nn.Module):
         classes: Number of classes C.
     """
 
+    center: Tensor
+    spread: Tensor
+
     def __init__(self, body: nn.Module, features: int, classes: int) -> None:
         super().__init__()
         self.body = body
         self.head = nn.Linear(features, classes)
+        # Not among the weights: a saved classifier names its normalization in config.json.
+        for name in ("center", "spread"):
+            self.register_buffer(name, torch.empty(3, 1, 1), persistent=False)
+        self.normalize_by(NORMALIZATIONS["cells"])
+
+    def normalize_by(self, normalization: Normalization) -> None:
+        """Set the mean and the spread that pixels are normalized by."""
+        for buffer, values in zip((self.center, self.spread), normalization, strict=True):
+            buffer.copy_(torch.tensor(values).reshape(3, 1, 1))
+
+    @property
+    def normalization(self) -> Normalization:
+        """The mean and the spread that pixels are normalized by."""
+        mean, spread = (buffer.flatten().double().round(decimals=6) for buffer in (self.center, self.spread))
+        return tuple(mean.tolist()), tuple(spread.tolist())
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features: float (n, 3, h, w) in [0, 1] to (n, d)."""
-        centered = (images - CENTER) / SPREAD
+        centered = (images - self.center) / self.spread
         features: Tensor = self.body(centered.contiguous(memory_format=torch.channels_last))
         return features
 
@@ -42,89 +71,6 @@ class Network(nn.Module):
         """Logits: float (n, 3, h, w) in [0, 1] to (n, C)."""
         logits: Tensor = self.head(self.features(images))
         return logits
-
-
-class Pool(nn.Module):
-    """The mean over the map: (n, d, h, w) to (n, d)."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """See the class."""
-        return maps.mean(dim=(2, 3))
-
-
-def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution without bias and its batch normalization; a stride s divides the edge by s."""
-    padding = (kernel - 1) // 2
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut.
-
-    Where the edge halves, the shortcut averages before its 1×1 convolution instead of dropping
-    three pixels in four (ResNet-D).
-
-    Source:
-        He et al. 2016, arXiv:1512.03385, fig. 2; He et al. 2019, arXiv:1812.01187, fig. 2c.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = convolution(inputs, outputs, stride=stride)
-        self.second = convolution(outputs, outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if inputs != outputs or stride != 1:
-            average = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
-            self.shortcut = nn.Sequential(average, convolution(inputs, outputs, kernel=1))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(n, inputs, h, w) to (n, outputs, ceil(h / stride), ceil(w / stride))."""
-        inner = self.second(F.relu(self.first(maps), inplace=True))
-        return F.relu(inner + self.shortcut(maps), inplace=True)
-
-
-def _small_resnet(width: int) -> tuple[nn.Module, int]:
-    """Full resolution first, then halves and quarters: made for images of 28 to 64 px."""
-    layers: list[nn.Module] = [convolution(3, width), nn.ReLU(inplace=True)]
-    inputs = width
-    for outputs, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
-        layers.append(ResidualBlock(inputs, outputs, stride))
-        inputs = outputs
-    return nn.Sequential(*layers, Pool()), inputs
-
-
-def _fast(width: int) -> tuple[nn.Module, int]:
-    """Five convolutions, none at full resolution: each step costs a few milliseconds at 28 px."""
-    layers: list[nn.Module] = []
-    plan = (
-        (3, width, 4, 2),
-        (width, 2 * width, 3, 2),
-        (2 * width, 2 * width, 3, 1),
-        (2 * width, 4 * width, 3, 2),
-        (4 * width, 4 * width, 3, 1),
-    )
-    for inputs, outputs, kernel, stride in plan:
-        layers += [convolution(inputs, outputs, kernel, stride), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, Pool()), 4 * width
-
-
-def _resnet18(width: int) -> tuple[nn.Module, int]:
-    if width != 64:
-        raise InputError(
-            f"classifier.width = {width}: torchvision's resnet18 comes at width 64 only; leave "
-            "width out, or use network=small_resnet, whose width is free."
-        )
-    body = resnet18(weights=None)
-    body.fc = nn.Identity()
-    return body, 512
-
-
-def _mobilenet_v2(width: int) -> tuple[nn.Module, int]:
-    body = mobilenet_v2(weights=None, width_mult=width / 32)
-    body.classifier = nn.Identity()
-    return body, body.last_channel
 
 
 @dataclass(frozen=True)
@@ -137,19 +83,31 @@ class Architecture:
         smallest: Smallest edge in pixels that it takes: below, its last map is empty or its
             first layers throw away what little there is.
         lr: Peak learning rate that suits it.
+        published: torchvision's name for it, where there are ImageNet weights of it.
+        last: What the names of the weights of its last layer begin with in such a file.
     """
 
-    build: Callable[[int], tuple[nn.Module, int]]
+    build: Callable[[int], Body]
     width: int
     smallest: int
     lr: float
+    published: str | None = None
+    last: str = ""
 
 
 NETWORKS: dict[str, Architecture] = {
-    "small_resnet": Architecture(_small_resnet, width=16, smallest=8, lr=1e-2),
-    "fast": Architecture(_fast, width=16, smallest=8, lr=1e-2),
-    "resnet18": Architecture(_resnet18, width=64, smallest=28, lr=2e-3),
-    "mobilenet_v2": Architecture(_mobilenet_v2, width=32, smallest=28, lr=2e-3),
+    "small_resnet": Architecture(small.small_resnet, width=16, smallest=8, lr=1e-2),
+    "fast": Architecture(small.fast, width=16, smallest=8, lr=1e-2),
+    "convnet": Architecture(small.convnet, width=32, smallest=8, lr=1e-2),
+    "resnet18": Architecture(backbones.resnet("resnet18"), 64, 28, 2e-3, "resnet18", "fc."),
+    "resnet18_3x3": Architecture(backbones.resnet18_3x3, width=64, smallest=8, lr=2e-3),
+    "resnet50": Architecture(backbones.resnet("resnet50"), 64, 28, 2e-3, "resnet50", "fc."),
+    "mobilenet_v2": Architecture(backbones.mobilenet_v2, 32, 28, 2e-3, "mobilenet_v2", "classifier."),
+    "vgg19_bn": Architecture(backbones.vgg19_bn, 64, 32, 2e-3, "vgg19_bn", "classifier."),
+    "efficientnet_b0": Architecture(
+        backbones.efficientnet_b0, 32, 28, 2e-3, "efficientnet_b0", "classifier."
+    ),
+    "convnext_tiny": Architecture(backbones.convnext_tiny, 96, 32, 1e-3, "convnext_tiny", "classifier.2."),
 }
 
 
@@ -165,7 +123,7 @@ def build_network(name: str, classes: int, width: int | None, seed: int) -> Netw
     Raises:
         InputError: If there is no such network, or not at this width.
     """
-    architecture = _find(name)
+    architecture = find_network(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "weights"))
         body, features = architecture.build(width or architecture.width)
@@ -179,7 +137,7 @@ def check_size(name: str, image_size: int) -> None:
     Raises:
         InputError: With the smallest edge that the network takes.
     """
-    smallest = _find(name).smallest
+    smallest = find_network(name).smallest
     if image_size < smallest:
         raise InputError(
             f"network={name} takes images of at least {smallest} px, these have {image_size} px; "
@@ -187,7 +145,12 @@ def check_size(name: str, image_size: int) -> None:
         )
 
 
-def _find(name: str) -> Architecture:
+def find_network(name: str) -> Architecture:
+    """The architecture of a name.
+
+    Raises:
+        InputError: If there is none.
+    """
     if name not in NETWORKS:
         raise InputError(f"there is no network '{name}'.{suggest(name, NETWORKS)}")
     return NETWORKS[name]

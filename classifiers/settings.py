@@ -23,7 +23,10 @@ class ClassifierSettings(Settings):
         steps: Optimizer steps, whatever the number of cells, over all phases.
         batch: Cells per step; one cell alone has no variance to normalize by.
         lr: Peak learning rate; None for the network's own.
-        weight_decay: Of AdamW; norms and biases are exempt.
+        optimizer: `adamw` or `adam`.
+        schedule: `one_cycle`, or `milestones`: a tenth of the rate from half of the steps on, and a
+            hundredth from three quarters on.
+        weight_decay: Of the optimizer; norms and biases are exempt.
         loss: One of `classifiers.losses.LOSSES`.
         sampler: `uniform` over cells, or `balanced`: over classes.
         augmentation: One of `cells.images.AUGMENTATIONS`, applied on-line.
@@ -42,6 +45,8 @@ class ClassifierSettings(Settings):
     steps: Annotated[int, Field(ge=1)] = 1500
     batch: Annotated[int, Field(ge=2)] = 128
     lr: Annotated[float, Field(gt=0)] | None = None
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    schedule: Literal["one_cycle", "milestones"] = "one_cycle"
     weight_decay: Annotated[float, Field(ge=0)] = 5e-2
     loss: str = "cross_entropy"
     sampler: Literal["uniform", "balanced"] = "uniform"

@@ -154,9 +154,7 @@ class Classifier:
             )
         check_size(self.settings.network, train.image_size)
         if self.settings.keep == "best" and (val is None or not len(val)):
-            raise InputError(
-                "classifier.keep=best chooses by validation cells; give some, or use keep=last."
-            )
+            raise InputError("classifier.keep=best chooses by validation cells; give some, or use keep=last.")
 
     def probabilities(self, cells: CellSet) -> NDArray[np.float32]:
         """Class probabilities: float32, shape (n, C), rows sum to 1.

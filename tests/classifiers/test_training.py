@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from cells.cellset import CellSet
-from classifiers.descent import decayed, one_cycle
-from classifiers.networks import NETWORKS, build_network
+from classifiers.networks import NETWORKS
 from classifiers.training import Classifier, ClassifierSettings
 from runtime.config import load_config
 from runtime.errors import InputError
 
-WIDTHS = {"small_resnet": 4, "fast": 4, "resnet18": None, "mobilenet_v2": 8}
+WIDTHS = {"small_resnet": 4, "fast": 4, "convnet": 4, "mobilenet_v2": 8}
 # Depthwise convolutions learn slowly from scratch; the wide ResNet-18 costs most.
-STEPS = {"small_resnet": 30, "fast": 30, "resnet18": 15, "mobilenet_v2": 150}
+STEPS = {"small_resnet": 30, "fast": 30, "convnet": 30, "resnet18": 15, "mobilenet_v2": 150}
+LARGE = ("resnet18_3x3", "resnet50", "vgg19_bn", "efficientnet_b0", "convnext_tiny")
 SIZES = {name: max(12, architecture.smallest) for name, architecture in NETWORKS.items()}
 CLASSES = ("bright", "dark", "striped")
 
@@ -35,15 +35,15 @@ def toy(size: int, counts: tuple[int, ...] = (40, 40, 40), seed: int = 0) -> Cel
 def settings(network: str, **changes: object) -> ClassifierSettings:
     plain = {
         "network": network,
-        "width": WIDTHS[network],
-        "steps": STEPS[network],
+        "width": WIDTHS.get(network),
+        "steps": STEPS.get(network, 2),
         "batch": 16,
         **changes,
     }
     return ClassifierSettings.model_validate(plain)
 
 
-@pytest.mark.parametrize("network", list(NETWORKS))
+@pytest.mark.parametrize("network", list(STEPS))
 class TestContract:
     def test_it_learns_and_its_probabilities_are_probabilities(self, network: str) -> None:
         size = SIZES[network]
@@ -90,6 +90,20 @@ class TestContract:
         net = Classifier(CLASSES, settings(network, steps=2)).fit(cells, seed=0)
         alone = net.probabilities(cells.subset([5]))[0]
         np.testing.assert_allclose(net.probabilities(cells)[5], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", LARGE)
+def test_a_large_network_trains_at_its_smallest_size_and_is_saved(network: str, tmp_path: Path) -> None:
+    cells = toy(NETWORKS[network].smallest, (2, 2, 2))
+    net = Classifier(CLASSES, settings(network, batch=2)).fit(cells, seed=0)
+    net.save(tmp_path)
+    found = net.probabilities(cells)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(Classifier.load(tmp_path).probabilities(cells), found)
+
+
+def test_every_network_keeps_the_contract() -> None:
+    assert {*STEPS, *LARGE} == set(NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -181,25 +195,6 @@ def test_training_that_diverges_says_which_key_to_lower() -> None:
     broken = settings("fast", lr=1e30, steps=20, weight_decay=0.0)
     with pytest.raises(InputError, match=r"diverged.*lower classifier\.lr"):
         Classifier(CLASSES, broken).fit(toy(12, (8, 8, 8)), seed=0)
-
-
-def test_one_cycle_rises_to_the_peak_and_falls_to_nothing() -> None:
-    rates = [one_cycle(step, 1000, 0.01) for step in range(1000)]
-    assert rates[0] == pytest.approx(0.01 / 25, rel=0.01)
-    assert max(rates) == pytest.approx(0.01, rel=1e-4)
-    assert rates.index(max(rates)) == pytest.approx(300, abs=1)
-    assert 0 < rates[-1] < 1e-7
-    assert 0 < one_cycle(0, 1, 0.01) <= 0.01
-
-
-def test_weight_decay_spares_norms_and_biases() -> None:
-    network = build_network("fast", 3, 4, seed=0)
-    kernels, others = decayed(network, 0.1)
-    assert (kernels["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
-    assert all(p.ndim > 1 for p in kernels["params"]) and len(kernels["params"]) == 6
-    named = {id(p): name for name, p in network.named_parameters()}
-    assert {named[id(p)].rsplit(".")[-1] for p in others["params"]} == {"weight", "bias"}
-    assert len(kernels["params"]) + len(others["params"]) == len(named)
 
 
 def test_a_saved_network_of_other_settings_is_refused(tmp_path: Path) -> None:
