@@ -38,6 +38,7 @@ from evaluation.figures import contact_sheet
 from evaluation.findings import measure, overall, save_pairs, save_strips
 from evaluation.gain import confusion, scores
 from evaluation.report import write_report
+from evaluation.running import run_trials
 from evaluation.settings import StudySettings
 from evaluation.statistics import conclude, summarize
 from evaluation.strategies import strategy_of
@@ -47,7 +48,6 @@ from evaluation.study import (
     claim,
     finished,
     open_study,
-    pending,
     study_config,
     time_left,
     trials,
@@ -81,8 +81,7 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
                 say(f"WARNING: {notice}")
         write_bytes(run.path / "cells.png", contact_sheet(study.split.train))
         say(f"the training cells are pictured in {run.path / 'cells.png'}")
-        for number, trial in pending(study):
-            record(study, number, trial, run_trial(study, trial))
+        run_trials(study, complete)
         results = gather(study, measured(study), ablated(study, partial(drawn, study)))
         write_json(run.path / "results.json", results)
         write_report([(out.name, out, results)], out)
@@ -93,6 +92,11 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
         say(notice)
     say(f"report: {out / 'report.html'}")
     return results
+
+
+def complete(study: Study, number: int, trial: Trial) -> None:
+    """Run one trial and write its result, whatever process this is."""
+    record(study, number, trial, run_trial(study, trial))
 
 
 def run_trial(study: Study, trial: Trial) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from generators.choosing import Watch
 from generators.protocol import model_folder
 from runtime.config import to_dict
 from runtime.errors import InputError
+from runtime.lease import FOLDER, holding
 from runtime.progress import duration
 from runtime.rundir import RunDir, read_json, write_json
 from runtime.seeds import seed_of
@@ -126,7 +128,8 @@ class Study:
     def encoders(self) -> list[Encoder | str]:
         """The encoder of the fidelity figures, and that of the FID or why there is none."""
         nets, chosen = self.run.path / "nets", self.settings.encoder
-        own = build_encoder(chosen, self.split.train, seed_of("study", "encoder"), nets)
+        with self.alone("nets/encoder"):
+            own = build_encoder(chosen, self.split.train, seed_of("study", "encoder"), nets)
         if isinstance(chosen, InceptionSettings):
             return [own]
         return [own, inception_encoder(self.settings.inception, nets)]
@@ -138,9 +141,21 @@ class Study:
         if asked is None:
             return None
         train, nets = self.split.train, self.run.path / "nets"
-        encoder = build_encoder(self.settings.encoder, train, seed_of("study", "monitor encoder"), nets)
+        with self.alone("nets/encoder"):
+            encoder = build_encoder(self.settings.encoder, train, seed_of("study", "monitor encoder"), nets)
         judge, seed = self.net("monitor"), seed_of("study", "monitor")
         return watch(asked, ValidationMonitor(self.split.val, encoder, judge, asked.cells, seed))
+
+    @contextmanager
+    def alone(self, part: str) -> Iterator[None]:
+        """The right to make a part of the study: who else needs it waits until it is there.
+
+        Args:
+            part: Its folder under the study's directory, which is looked at again within.
+        """
+        say = partial(self.say, f"waiting for {part}, which another process makes")
+        with holding(self.run.path / FOLDER / f"{part}.lease", say):
+            yield
 
     @property
     def notices(self) -> list[str]:
@@ -167,17 +182,21 @@ class Study:
             role: `curator`, `judge` or `monitor`; each has its own seed and sees no synthetic cell.
         """
         folder = self.run.path / "nets" / role
-        if not (folder / "seconds.json").exists():
-            self.say(f"training the {role}, a classifier of the evaluation itself")
-            begun = time.monotonic()
-            settings = self.settings.classifier.model_copy(
-                update={"loss": "logit_adjustment", "augmentation": "mild", "sampler": "uniform"}
-            )
-            net = Classifier(self.split.train.classes, settings)
-            net.fit(self.split.train, seed=seed_of("study", role), description=role)
-            net.save(folder)
-            write_json(folder / "seconds.json", {"seconds": round(time.monotonic() - begun, 2)})
+        with self.alone(f"nets/{role}"):
+            if not (folder / "seconds.json").exists():
+                self._train_net(role, folder)
         return Classifier.load(folder)
+
+    def _train_net(self, role: str, folder: Path) -> None:
+        self.say(f"training the {role}, a classifier of the evaluation itself")
+        begun = time.monotonic()
+        settings = self.settings.classifier.model_copy(
+            update={"loss": "logit_adjustment", "augmentation": "mild", "sampler": "uniform"}
+        )
+        net = Classifier(self.split.train.classes, settings)
+        net.fit(self.split.train, seed=seed_of("study", role), description=role)
+        net.save(folder)
+        write_json(folder / "seconds.json", {"seconds": round(time.monotonic() - begun, 2)})
 
 
 def trials(settings: StudySettings) -> list[Trial]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,24 +34,30 @@ def accepted(study: Study, kind: str, seed: int) -> dict[str, Any]:
         `cells` (a synthetic CellSet), `funnel` (what each filter rejected), `seconds`.
     """
     folder = study.run.path / "synthetic" / kind / f"seed-{seed}"
-    if not (folder / "funnel.json").exists():
-        modelled = kind != "repeat"
-        curator = study.net("curator") if modelled else None
-        times = [time.monotonic()]
-        generator = fitted(study, kind, seed)
-        times.append(time.monotonic())
-        kept = drawn(study, kind, seed, generator)
-        funnel: list[dict[str, Any]] = []
-        if curator is not None:
-            real = RealCells(study.split.train, study.split.val)
-            kept, funnel = curate(kept, curator, study.settings.curation, study.copies, real)
-        cells, last = to_quota(kept, study.wanted(kind), curator, study.settings.curation)
-        funnel = [*funnel, last]
-        write_set(cells, folder)
-        times.append(time.monotonic())
-        seconds = dict(zip(("generator", "synthesis"), np.diff(times).round(2).tolist(), strict=True))
-        write_json(folder / "funnel.json", {"funnel": funnel, "seconds": seconds})
+    with study.alone(f"synthetic/{kind}/seed-{seed}"):
+        if not (folder / "funnel.json").exists():
+            _make(study, kind, seed, folder)
     return {"cells": read_set(folder), **read_json(folder / "funnel.json")}
+
+
+def _make(study: Study, kind: str, seed: int, folder: Path) -> None:
+    """Train a generator, draw its cells, curate them and write them."""
+    modelled = kind != "repeat"
+    curator = study.net("curator") if modelled else None
+    times = [time.monotonic()]
+    generator = fitted(study, kind, seed)
+    times.append(time.monotonic())
+    kept = drawn(study, kind, seed, generator)
+    funnel: list[dict[str, Any]] = []
+    if curator is not None:
+        real = RealCells(study.split.train, study.split.val)
+        kept, funnel = curate(kept, curator, study.settings.curation, study.copies, real)
+    cells, last = to_quota(kept, study.wanted(kind), curator, study.settings.curation)
+    funnel = [*funnel, last]
+    write_set(cells, folder)
+    times.append(time.monotonic())
+    seconds = dict(zip(("generator", "synthesis"), np.diff(times).round(2).tolist(), strict=True))
+    write_json(folder / "funnel.json", {"funnel": funnel, "seconds": seconds})
 
 
 def drawn(study: Study, kind: str, seed: int, generator: Generator | None = None) -> CellSet:
@@ -73,10 +80,11 @@ def fitted(study: Study, kind: str, seed: int) -> Generator:
     """
     run, train = study.run.child(f"generators/{kind}/seed-{seed}"), study.split.train
     settings = RepeatSettings() if kind == "repeat" else getattr(study.settings.generators, kind)
-    if kind != "repeat":
-        study.say(f"training the {kind} generator, seed {seed}; samples in {run.path / 'samples'}")
-    generator = generators.build(settings, train.classes, train.image_size, seed_of("study", kind, seed))
-    generator = generator.fit(train, run, None if kind == "repeat" else study.watch)
+    with study.alone(f"generators/{kind}/seed-{seed}"):
+        if kind != "repeat":
+            study.say(f"training the {kind} generator, seed {seed}; samples in {run.path / 'samples'}")
+        generator = generators.build(settings, train.classes, train.image_size, seed_of("study", kind, seed))
+        generator = generator.fit(train, run, None if kind == "repeat" else study.watch)
     refuse_seen(run.path / "model" / "seen.txt", study.split.val + study.split.test)
     return generator
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from runtime.devices import is_main_process, prepare_processor
-from runtime.errors import InputError
+from runtime.errors import InputError, NotYet
 from runtime.termination import EXIT_CODE as TERMINATED
 from runtime.termination import Terminated, terminate_on_sigterm
 
@@ -25,9 +25,9 @@ def run_command(
 ) -> NoReturn:
     """Parse the command line, run `main` with it, and exit.
 
-    Exit codes: 0 done; 2 bad input or a full disk, said in one sentence on stderr; 75 stopped by
-    SIGTERM, with what was done saved; 130 interrupted by Ctrl-C. After 75 and 130 the same command
-    goes on.
+    Exit codes: 0 done; 2 bad input or a full disk, said in one sentence on stderr; 3 parts failed, the
+    others are done; 75 stopped by SIGTERM, with what was done saved, or left to a cluster; 130
+    interrupted by Ctrl-C. After 3, 75 and 130 the same command goes on.
 
     Args:
         main: The script's work, given the parsed arguments.
@@ -43,8 +43,8 @@ def run_command(
         with terminate_on_sigterm():
             main(arguments)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        print(f"{'' if isinstance(error, NotYet) else 'error: '}{error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

@@ -7,8 +7,22 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Something that the user can fix: the message is one sentence with the file or key and the fix.
 
-    Scripts print it without a traceback and exit with 2. Any other exception is a bug of ours.
+    Scripts print it without a traceback and exit with `exit_code`. Any other exception is a bug of ours.
     """
+
+    exit_code = 2
+
+
+class PartFailed(InputError):
+    """Parts of a run failed; the others are kept, and the same command tries the failed ones again."""
+
+    exit_code = 3
+
+
+class NotYet(InputError):
+    """Nothing is wrong, but a cluster has not done it yet: the same command again goes on."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h, as after SIGTERM
 
 
 def suggest(word: str, options: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from runtime.devices import is_main_process
 from runtime.errors import InputError
+from runtime.lease import someone_at_work
 
 ASIDE = re.compile(r"\..+\.\d+\.tmp(\..*)?")
 
@@ -112,9 +113,10 @@ class RunDir:
             raise InputError(
                 f"{self.path}: another process is running here; wait for it or choose another out=."
             ) from None
-        for left in self.path.rglob(".*.tmp*"):
-            if ASIDE.fullmatch(left.name):  # by a killed process: nobody else writes here now
-                left.unlink(missing_ok=True)
+        if not someone_at_work(self.path):  # workers of an earlier command may be
+            for left in self.path.rglob(".*.tmp*"):
+                if ASIDE.fullmatch(left.name):  # by a killed process
+                    left.unlink(missing_ok=True)
         if not (self.path / "config.yaml").exists():
             write_text(self.path / "config.yaml", yaml.safe_dump(dict(self._config), sort_keys=False))
         return self

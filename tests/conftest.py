@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,13 @@ matplotlib.use("Agg")
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
+HOLD = """
+import sys, time, pathlib
+from runtime.lease import holding
+with holding(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +53,15 @@ def flip_a_bit() -> Callable[[Path], None]:
         path.write_bytes(bytes(content))
 
     return flip
+
+
+@pytest.fixture(scope="session")
+def hold_elsewhere() -> Callable[[Path], subprocess.Popen[str]]:
+    """Have another process hold a lease, for a minute or until it is killed."""
+
+    def hold(path: Path) -> subprocess.Popen[str]:
+        other = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        return other
+
+    return hold

@@ -1,0 +1,127 @@
+"""Trials as jobs of their own: tried one by one here, by a pool of processes, or by a cluster.
+
+However they run, a trial is `attempt`: under a lease, so that nobody else runs it; with a log; and a failure
+is written down and stops no other trial.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from evaluation.study import Study, Trial, pending, trials
+from runtime.command import NO_ROOM
+from runtime.errors import InputError, PartFailed
+from runtime.lease import FOLDER, Taken, holding
+from runtime.rundir import read_json, write_json
+
+LOG, FAILED, RUNNING = "log.txt", "failed.json", "running.json"
+NAMED = 5  # failed trials in one sentence
+Perform = Callable[[Study, int, Trial], object]
+
+
+def attempt(study: Study, number: int, trial: Trial, perform: Perform) -> bool:
+    """Run one trial, unless it is done or another process is at it.
+
+    Args:
+        study: The study.
+        number: Of the trial, from 1.
+        trial: The trial.
+        perform: Runs it and writes its result.
+
+    Returns:
+        Whether it has a result now. If not, ``failed.json`` in its folder says why, and ``log.txt`` at
+        length; or another process is at it.
+
+    Raises:
+        OSError: If the disk is full, as all other trials would fail, too.
+    """
+    folder = study.run.path / trial.folder
+    try:
+        with holding(lease_of(study.run.path, trial)):
+            if not (folder / "result.json").exists():
+                _perform(folder, lambda: perform(study, number, trial))
+    except Taken:
+        return False
+    return (folder / "result.json").exists()
+
+
+def lease_of(out: Path, trial: Trial) -> Path:
+    """The file of the lease on a trial of a study in `out`."""
+    return out / FOLDER / "trials" / f"{trial.folder.as_posix().replace('/', '_')}.lease"
+
+
+def _perform(folder: Path, work: Callable[[], object]) -> None:
+    write_json(folder / RUNNING, {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()})
+    try:
+        work()
+        (folder / FAILED).unlink(missing_ok=True)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        note_failure(folder, error)
+    finally:
+        (folder / RUNNING).unlink(missing_ok=True)
+
+
+def note_failure(folder: Path, error: Exception | str) -> None:
+    """Write down why a trial failed: the last line of its error, for people.
+
+    Args:
+        folder: Of the trial.
+        error: It, or words.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    kind = "" if isinstance(error, InputError | str) else f"{type(error).__name__}: "
+    write_json(
+        folder / FAILED, {"error": f"{kind}{lines[-1]}", "log": str(folder / LOG), "time": time.time()}
+    )
+
+
+def run_trials(study: Study, perform: Perform) -> None:
+    """Run what is left of a study, one trial after the other, in this process.
+
+    Args:
+        study: The study, its directory entered.
+        perform: Runs a trial and writes its result.
+
+    Raises:
+        PartFailed: If a trial failed, after all others were run.
+    """
+    for number, trial in pending(study):
+        if not attempt(study, number, trial, perform):
+            study.say(f"[{number}/{len(trials(study.settings))}] {_why(study.run.path, trial)}")
+    require_all(study)
+
+
+def require_all(study: Study) -> None:
+    """Refuse to go on to a report while trials have no result.
+
+    Raises:
+        PartFailed: Naming them, each with its error and its log.
+    """
+    left = [trial for _, trial in pending(study)]
+    if left:
+        whole = len(trials(study.settings))
+        raise PartFailed(
+            f"{len(left)} of {whole} trials have no result, so there is no report yet; the others are kept. "
+            f"{'; '.join(_why(study.run.path, trial) for trial in left[:NAMED])}"
+            f"{f'; and {len(left) - NAMED} more' if len(left) > NAMED else ''}. "
+            "Run the same command again to try them again."
+        )
+
+
+def _why(out: Path, trial: Trial) -> str:
+    name, folder = f"{trial.strategy} seed {trial.classifier_seed}", out / trial.folder
+    if (folder / FAILED).exists():
+        failure = read_json(folder / FAILED)
+        return f"{name} failed: {failure['error'].rstrip('.')} (log: {failure['log']})"
+    if (folder / RUNNING).exists():
+        return f"{name} is run by another process"
+    return f"{name} was not run to its end"

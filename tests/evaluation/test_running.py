@@ -1,0 +1,71 @@
+"""Trials one by one: what fails stops nothing else, is written down, and is tried again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from evaluation import benchmark
+from evaluation.benchmark import run_study
+from evaluation.running import LOG, attempt, lease_of
+from evaluation.settings import StudySettings
+from evaluation.study import Study, Trial, open_study, study_config, trials
+from runtime.errors import PartFailed
+from runtime.lease import holding
+from runtime.rundir import RunDir, read_json
+
+FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
+DATA = {
+    "kind": "phantom",
+    "image_size": 16,
+    "counts": {"lobed": 24, "blast": 5},
+    "val_per_class": 4,
+    "test_per_class": 6,
+}
+
+Hold = Callable[[Path], Popen[str]]
+
+
+def plain(**changes: Any) -> StudySettings:
+    """A study of two strategies without a generator, two seeds."""
+    whole = {"data": DATA, "rare": ["blast"], "strategies": ["real", "balanced"], "seeds": 2}
+    encoder = {"kind": "domain", "classifier": FAST}
+    return StudySettings.model_validate({**whole, "classifier": FAST, "encoder": encoder, **changes})
+
+
+def test_a_failed_trial_stops_no_other_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_trial, said = benchmark.run_trial, list[str]()
+
+    def broken(study: Study, trial: Trial) -> dict[str, Any]:
+        if trial.strategy == "balanced" and trial.classifier_seed == 0:
+            raise RuntimeError("first line\nthe cable is loose")
+        return run_trial(study, trial)
+
+    monkeypatch.setattr(benchmark, "run_trial", broken)
+    with pytest.raises(
+        PartFailed, match=r"1 of 4 trials have no result.*balanced seed 0 failed: RuntimeError: the c"
+    ):
+        run_study(plain(), tmp_path / "o", said.append)
+    failed = read_json(tmp_path / "o" / "balanced" / "seed-0" / "fold-0" / "failed.json")
+    assert failed["error"] == "RuntimeError: the cable is loose"
+    assert "in broken" in Path(failed["log"]).read_text() and Path(failed["log"]).name == LOG
+    assert not (tmp_path / "o" / "results.json").exists()
+    monkeypatch.setattr(benchmark, "run_trial", run_trial)
+    assert len(run_study(plain(), tmp_path / "o", said.append)["trials"]) == 4
+    assert not list((tmp_path / "o").rglob("failed.json"))
+    assert sum(line.startswith("[") and "balanced accuracy" in line for line in said) == 4
+
+
+def test_a_trial_that_another_process_runs_is_left_to_it(tmp_path: Path, hold_elsewhere: Hold) -> None:
+    settings = plain()
+    study = open_study(settings, RunDir(tmp_path / "o", study_config(settings)), print)
+    trial = trials(settings)[0]
+    with hold_elsewhere(lease_of(tmp_path / "o", trial)) as other:
+        assert not attempt(study, 1, trial, lambda *_: pytest.fail("run twice"))
+        other.kill()
+    with holding(lease_of(tmp_path / "o", trial)):
+        pass
