@@ -13,6 +13,9 @@ from classifiers.phases import WHOLE, Phase, check_shares
 from runtime.config import Settings
 from runtime.errors import suggest
 
+FRESH, IMAGENET = "none", "imagenet"
+FINETUNING = 0.1  # of the network's own learning rate, which is for fresh weights
+
 
 class ClassifierSettings(Settings):
     """How a classifier is built and trained.
@@ -20,9 +23,13 @@ class ClassifierSettings(Settings):
     Attributes:
         network: One of `classifiers.networks.NETWORKS`.
         width: Channels of the first stage; None for the network's own.
+        weights: What it begins with: ``none`` (fresh weights), ``imagenet`` (those that torchvision
+            publishes), or a file or the folder of a trained classifier. The last layer is always fresh.
+        normalization: One of `classifiers.networks.NORMALIZATIONS`; ``auto`` is what the weights ask for,
+            and ``cells`` for fresh ones.
         steps: Optimizer steps, whatever the number of cells, over all phases.
         batch: Cells per step; one cell alone has no variance to normalize by.
-        lr: Peak learning rate; None for the network's own.
+        lr: Peak learning rate; None for the network's own, or a tenth of it where it begins with weights.
         optimizer: `adamw` or `adam`.
         schedule: `one_cycle`, or `milestones`: a tenth of the rate from half of the steps on, and a
             hundredth from three quarters on.
@@ -42,6 +49,8 @@ class ClassifierSettings(Settings):
 
     network: str = "small_resnet"
     width: Annotated[int, Field(ge=2, le=256)] | None = None
+    weights: Annotated[str, Field(min_length=1)] = FRESH
+    normalization: Literal["auto", "cells", "medmnist", "imagenet"] = "auto"
     steps: Annotated[int, Field(ge=1)] = 1500
     batch: Annotated[int, Field(ge=2)] = 128
     lr: Annotated[float, Field(gt=0)] | None = None
@@ -82,7 +91,12 @@ class ClassifierSettings(Settings):
     @property
     def peak_lr(self) -> float:
         """The setting, or the network's own."""
-        return self.lr or NETWORKS[self.network].lr
+        return self.lr or NETWORKS[self.network].lr * (FINETUNING if self.transfers else 1)
+
+    @property
+    def transfers(self) -> bool:
+        """Whether it begins with what was learned elsewhere."""
+        return self.weights != FRESH
 
     @property
     def cosine(self) -> bool:

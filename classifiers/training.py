@@ -17,8 +17,9 @@ from cells.images import to_tensor
 from classifiers.descent import descend, stages
 from classifiers.heads import with_cosine_head
 from classifiers.losses import log_shares
-from classifiers.networks import Network, build_network, check_size
+from classifiers.networks import NORMALIZATIONS, Network, build_network, check_size
 from classifiers.settings import ClassifierSettings
+from classifiers.weights import begin_with, check_weights
 from runtime.checkpoint import fit_state, load_weights, save_weights
 from runtime.config import to_dict, validate
 from runtime.devices import pick_device, prepare_processor
@@ -66,7 +67,7 @@ class Classifier:
         history: How training went: rows of `step`, `loss` and, where there were validation
             cells, `val_balanced_accuracy`.
         origin: What it was trained on: `seed`, `cells` (digest of the training cells); with `keep=best`
-            `kept_step`, the step of which the network is.
+            `kept_step`, the step of which the network is; with `weights` where those came from.
         shift: What `post_hoc` takes off the logits, float64, shape (C,).
     """
 
@@ -106,7 +107,10 @@ class Classifier:
         self.origin = {"seed": seed, "cells": train.digest}
         plan = stages(train, self.settings, seed)
         self.shift = self.settings.post_hoc * log_shares(plan[-1].counts)
-        self._network = self._fresh(seed).to(self.device)
+        fresh = self._fresh(seed)
+        if self.settings.transfers:
+            self.origin["weights"] = begin_with(fresh, self.settings)
+        self._network = fresh.to(self.device)
         best = Best(self._network) if self.settings.keep == "best" else None
 
         def look(step: int, loss: float) -> dict[str, float]:
@@ -124,6 +128,7 @@ class Classifier:
         """The network that the settings ask for."""
         settings = self.settings
         network = build_network(settings.network, len(self.classes), settings.width, seed)
+        network.normalize_by(NORMALIZATIONS.get(settings.normalization, network.normalization))
         return with_cosine_head(network, seed) if settings.cosine else network
 
     def _look(self, step: int, loss: float, val: CellSet | None) -> dict[str, float]:
@@ -153,6 +158,7 @@ class Classifier:
                 "apart; give cells of two classes or more."
             )
         check_size(self.settings.network, train.image_size)
+        check_weights(self.settings)
         if self.settings.keep == "best" and (val is None or not len(val)):
             raise InputError("classifier.keep=best chooses by validation cells; give some, or use keep=last.")
 
@@ -203,6 +209,7 @@ class Classifier:
             "classes": list(self.classes),
             "settings": to_dict(self.settings),
             "image_size": self.image_size,
+            "input": dict(zip(("mean", "spread"), self.network.normalization, strict=True)),
             "trained_on": self.origin,
             "history": self.history,
             "shift": self.shift.tolist(),
@@ -227,6 +234,8 @@ class Classifier:
         made.origin = config["trained_on"]
         made.shift = torch.tensor(config.get("shift", [0.0] * len(made.classes)), dtype=torch.float64)
         network = made._fresh(seed=0)
+        if "input" in config:
+            network.normalize_by((tuple(config["input"]["mean"]), tuple(config["input"]["spread"])))
         fit_state(network, tensors, where)
         made._network = network.to(made.device).eval()
         return made

@@ -5,7 +5,6 @@ fingerprint. Weights come from a file or are downloaded once; a pickle of more t
 """
 
 import importlib
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
@@ -28,10 +25,12 @@ from evaluation.digests import network_digest
 from runtime.devices import pick_device
 from runtime.errors import InputError, suggest
 from runtime.progress import progress
+from runtime.states import first_line, missing, read_state, torchvision_state
 
 BATCH = 32
 DINOV2_EDGE = 224  # as in Stein et al., 2306.04675; the network was finished at 518
 HUB_FILE = "model.safetensors"
+PATH, INSTEAD = "encoder.path", "take another encoder"  # for errors: the key of a file; what else to do
 Prepare = Callable[[NDArray[np.uint8]], Tensor]  # (b, h, w, 3) to (b, 3, h', w')
 
 # Their weights expect an input that is normalized once more inside; drawing random ones takes long.
@@ -167,12 +166,8 @@ def _torchvision(settings: TorchvisionSettings) -> Backbone:
 
 def _torchvision_state(weights: Any, settings: TorchvisionSettings) -> dict[str, Tensor]:
     if settings.path is not None:
-        return _state(settings.path)
-    try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise InputError(_missing(weights.url.rsplit("/", 1)[1], "torchvision's models", error)) from None
-    return state
+        return read_state(settings.path, PATH)
+    return torchvision_state(weights, PATH, INSTEAD)
 
 
 def _behead(network: nn.Module, classes: int, name: str) -> None:
@@ -191,7 +186,7 @@ def _timm(model: str, path: Path | None, name: str, **more: Any) -> Backbone:
     if not file.is_file():
         raise InputError(f"{file}: no such file; set encoder.path to the weights of {model}.")
     # Read here, so that no way of timm's to read a file is taken; it still converts layouts.
-    overlay = {"state_dict": _state(file), "custom_load": False}
+    overlay = {"state_dict": read_state(file, PATH), "custom_load": False}
     try:
         network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, **more)
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
@@ -244,49 +239,11 @@ def _fetched(model: str, config: Any) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, HUB_FILE))
     except Exception as error:  # its HTTP client has its own errors, which changed between versions
         where = f"the Hugging Face repository {repository}"
-        raise InputError(_missing(HUB_FILE, where, error)) from None
-
-
-def _state(file: Path) -> dict[str, Tensor]:
-    """Tensors by name."""
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; set encoder.path to the network's weights.")
-    try:
-        if file.suffix == ".safetensors":
-            state: Any = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise InputError(
-            f"{file}: holds no tensors that can be read safely ({_first_line(error)}); set encoder.path to "
-            "a .safetensors file or to a state dict saved by torch."
-        ) from None
-    for key in ("state_dict", "model"):  # wrapped, as training scripts save them
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(value, Tensor) for value in state.values())
-    ):
-        raise InputError(f"{file}: is no state dict, which maps names to tensors; set encoder.path to one.")
-    return state
-
-
-def _missing(file: str, where: str, error: BaseException) -> str:
-    return (
-        f"{file} is missing and cannot be downloaded ({_first_line(error)}); fetch it from {where} and set "
-        "encoder.path to it, or take another encoder."
-    )
+        raise InputError(missing(HUB_FILE, where, error, PATH, INSTEAD)) from None
 
 
 def _unfit(path: Path | None, model: str, error: BaseException) -> str:
     return (
-        f"{path or 'the weights'}: not weights of {model} ({_first_line(error)}); set encoder.path to "
+        f"{path or 'the weights'}: not weights of {model} ({first_line(error)}); set encoder.path to "
         "its file, or encoder.model to what the file is of."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    return " ".join(lines[:2])[:200].rstrip(".") if lines else type(error).__name__

@@ -55,6 +55,7 @@ STRATEGIES: dict[str, Strategy] = {
     "balanced": Strategy("real, classes drawn equally often", {"sampler": "balanced"}),
     "class_weights": Strategy("real, rare classes weigh more in the loss", {"loss": "class_weights"}),
     "logit_adjustment": Strategy("real, logits shifted by class share", {"loss": "logit_adjustment"}),
+    "imagenet": Strategy("real, network begins with ImageNet's weights", {"weights": "imagenet"}),
     "strong_augmentation": Strategy("real, strong augmentation policy", {"augmentation": "strong"}),
     "repeat": Strategy("real, plus as many repeated cells (control)", generator="repeat"),
     "gan": Strategy("real, plus cells of the GAN", generator="gan"),

@@ -18,7 +18,9 @@ from cells.balance import BalancePlan, plan_balance
 from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
+from classifiers.networks import check_size
 from classifiers.training import Classifier
+from classifiers.weights import check_weights
 from evaluation.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.findings import inception_encoder
 from evaluation.memorization import CopyDetector
@@ -228,8 +230,8 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
 
     Raises:
         InputError: Synthetic cells in validation or test, no rare class, no shortfall, a preprocessing
-            or a symmetry that does not suit the cells, a missing file of weights, or a model to start
-            from that has seen a validation or test cell.
+            or a symmetry that does not suit the cells, a missing file of weights, cells too small for a
+            network, or a model to start from that has seen a validation or test cell.
     """
     for key, path in (("inception", settings.inception), ("encoder.path", settings.encoder.path)):
         if path is not None and not path.exists():
@@ -241,6 +243,10 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
     study = Study(settings, run, split, say)
     assert study.rare  # it and the shortfall refuse what cannot work
     assert study.shortfall is not None
+    for name in settings.strategies:
+        classifier = settings.classifier.model_copy(update=dict(strategy_of(name).training))
+        check_size(classifier.network, split.train.image_size)
+        check_weights(classifier)
     for kind in {strategy_of(s).generator for s in settings.strategies if settings.models(s)}:
         recipe = getattr(settings.generators, str(kind))
         symmetry_of(recipe.augmentation, split.train.modality)

@@ -61,3 +61,21 @@ def test_a_long_tail_makes_the_rare_class(tmp_path: Path) -> None:
     assert study.split.train.counts == {"blast": 3, "lobed": 24}
     plain = divide(sources.load(study.settings.data), SplitSettings())
     assert study.split.test.counts == plain.test.counts
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ("imagenet", "no published weights of small_resnet; take network=resnet18"),
+        ("resnet18", "at least 28 px, these have 16 px"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_before_anything_is(
+    strategy: str, message: str, tmp_path: Path
+) -> None:
+    settings = StudySettings.model_validate(
+        {"data": DATA, "rare": ["blast"], "strategies": ["real", strategy], "seeds": 1}
+    )
+    with pytest.raises(InputError, match=message):
+        open_study(settings, RunDir(tmp_path / "study", {}), lambda line: None)
+    assert not (tmp_path / "study").exists()
