@@ -222,10 +222,13 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     for axis, key, label in zip(axes, ("seconds", "mib"), ("CPU seconds", "peak memory, MiB"), strict=True):
         for who in ("rarecell", "prdc"):
             points = [(row["n"], row[key]) for row in rows if row["who"] == who]
-            axis.loglog(*zip(*points, strict=True), marker="o", label=who)
+            axis.plot(*zip(*points, strict=True), marker="o", label=who)
+        axis.set_xscale("log")
         axis.set_xlabel("cells a side")
         axis.set_ylabel(label)
         axis.legend()
+    axes[0].set_yscale("log")
+    axes[1].set_ylim(bottom=0)
     figure.tight_layout()
     figure.savefig(file, dpi=110)
 
