@@ -1,4 +1,4 @@
-"""Class-conditional image generators behind one protocol: a GAN, a diffusion model, a control."""
+"""Class-conditional image generators behind one protocol: a GAN, a diffusion model, SMOTE, a control."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from generators.diffusion import Diffusion, DiffusionSettings
 from generators.gan import Gan, GanSettings
 from generators.protocol import Generator, Monitor, model_folder
 from generators.resample import Repeat, RepeatSettings
+from generators.smote import Smote, SmoteSettings
 from runtime.errors import InputError, suggest
 from runtime.rundir import read_json
 
-GeneratorSettings = Annotated[GanSettings | DiffusionSettings | RepeatSettings, Field(discriminator="kind")]
+GeneratorSettings = Annotated[
+    GanSettings | DiffusionSettings | RepeatSettings | SmoteSettings, Field(discriminator="kind")
+]
 
 GENERATORS: dict[str, Any] = {
     "gan": Gan,
     "diffusion": Diffusion,
     "repeat": Repeat,
+    "smote": Smote,
 }
+# Kinds that draw from the training cells as they are: nothing is trained, watched or curated.
+RESAMPLERS = ("repeat", "smote")
 
 __all__ = [
     "GENERATORS",
+    "RESAMPLERS",
     "Diffusion",
     "DiffusionSettings",
     "Gan",
@@ -33,13 +40,15 @@ __all__ = [
     "Monitor",
     "Repeat",
     "RepeatSettings",
+    "Smote",
+    "SmoteSettings",
     "build",
     "load",
 ]
 
 
 def build(
-    settings: GanSettings | DiffusionSettings | RepeatSettings,
+    settings: GanSettings | DiffusionSettings | RepeatSettings | SmoteSettings,
     classes: tuple[str, ...],
     image_size: int,
     seed: int = 0,

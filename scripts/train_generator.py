@@ -24,7 +24,7 @@ from cells.sources import load as load_cells
 from cells.split import Split, SplitSettings, divide
 from cells.steps import Steps
 from evaluation.monitor import MonitorSettings, own_watch
-from generators import DiffusionSettings, GeneratorSettings, RepeatSettings, build
+from generators import DiffusionSettings, GeneratorSettings, RepeatSettings, SmoteSettings, build
 from generators.card import write_model_card
 from generators.choosing import Watch
 from generators.training import make_descent, write_grid
@@ -96,8 +96,9 @@ def _watch(settings: TrainGeneratorSettings, split: Split, run: RunDir) -> Watch
     """What looks at the training."""
     if settings.monitor is None:
         return None
-    if isinstance(settings.generator, RepeatSettings):
-        raise InputError("monitor: the control does not train, so there is nothing to watch; set it to null.")
+    if isinstance(settings.generator, RepeatSettings | SmoteSettings):
+        kind = settings.generator.kind
+        raise InputError(f"monitor: {kind} does not train, so there is nothing to watch; set it to null.")
     start, nets = settings.generator.start_from, run.path / "nets"
     with make_descent(settings.generator).accelerator.main_process_first():  # the others read its networks
         return own_watch(settings.monitor, split.train, split.val, settings.seed, nets, start)

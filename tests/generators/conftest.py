@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cells.cellset import CellSet
-from generators import DiffusionSettings, GanSettings, GeneratorSettings, RepeatSettings
+from generators import DiffusionSettings, GanSettings, GeneratorSettings, RepeatSettings, SmoteSettings
 from runtime.rundir import RunDir
 
 CLASSES = ("pale", "dark", "rare")
@@ -16,6 +16,7 @@ SIZE = 8
 COMMON = {"batch": 4, "warmup": 1, "grid_columns": 2, "log_every": 1, "checkpoint_every": 2}
 SETTINGS = {
     "repeat": RepeatSettings(),
+    "smote": SmoteSettings(neighbors=3, components=6),
     "gan": GanSettings(
         **COMMON, steps=5, channels=(8, 16), latent=4, grid_every=3, penalty_every=2, transforms=0.5
     ),

@@ -18,7 +18,7 @@ from cells.cellset import CellSet
 from cells.preprocessing import Preprocessing
 from cells.steps import Gamma
 from cells.writing import write_set
-from generators import GENERATORS, Generator, build, load
+from generators import GENERATORS, RESAMPLERS, Generator, build, load
 from generators.augment import SYMMETRIES
 from generators.diffusion import Diffusion
 from generators.gan import Gan
@@ -334,7 +334,7 @@ def test_any_synthetic_cell_can_be_made_again(kind: str, fitted: Any) -> None:
 
 @every_kind
 def test_size_must_be_divisible_by_four(kind: str, settings_of: dict[str, Any]) -> None:
-    if kind == "repeat":
+    if kind in RESAMPLERS:
         assert build(settings_of[kind], ("a", "b"), 9).image_size == 9
         return
     for size in (30, 4):

@@ -116,4 +116,4 @@ def test_wrong_words_are_one_sentence(train: Train, tmp_path: Path) -> None:
         assert code == 2 and message in error, (words, error)
         assert error.count("\n") == 1 and not (tmp_path / str(number) / "model").exists()
     code, error = train(f"out={tmp_path / 'control'}", "monitor.every=5", config="control.yaml")
-    assert code == 2 and "the control does not train" in error
+    assert code == 2 and "repeat does not train" in error
