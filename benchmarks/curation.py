@@ -18,7 +18,7 @@ from evaluation.ablation_table import ablation_tables
 from evaluation.ablations import bench_of
 from evaluation.settings import StudySettings
 from evaluation.study import Study, open_study
-from generators import load
+from generators import RESAMPLERS, load
 from generators.synthesize import synthesize
 from runtime.command import run_command, take
 from runtime.config import load_config, to_dict
@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> None:
     records = [
         {"generator": kind, "seed": 0, **ablate(bench_of(study, kind, drawn(study, kind)), seed_of(kind))}
         for kind, seed in study.generators
-        if seed == 0 and kind != "repeat"
+        if seed == 0 and kind not in RESAMPLERS
     ]
     target = Path(out or "results/curation")
     write_json(target / "curation.json", {"curation": to_dict(settings.curation), "records": records})

@@ -10,6 +10,7 @@ from cells.cellset import CellSet
 from evaluation.ablation import Bench, ablate
 from evaluation.curation import RealCells
 from evaluation.study import Study
+from generators import RESAMPLERS
 from runtime.rundir import read_json, write_json
 from runtime.seeds import seed_of
 
@@ -26,7 +27,7 @@ def ablated(study: Study, drawn: Callable[[str, int], CellSet]) -> list[dict[str
     """
     records = []
     for kind, seed in study.generators:
-        if not study.settings.ablation or seed > 0 or kind == "repeat":
+        if not study.settings.ablation or seed > 0 or kind in RESAMPLERS:
             continue
         file = study.run.path / "ablation" / kind / f"seed-{seed}.json"
         if not file.exists():

@@ -8,10 +8,10 @@ was killed goes on from where it was when the same command is run again:
     split.json                               the split that everything here belongs to, as a file
     nets/{curator,judge,encoder}/            networks of the evaluation, each trained apart
     generators/<kind>/seed-<s>/              one generator: checkpoints, samples, model
-    drawn/<kind>/seed-0/                     its cells before curation, for the ablation
-    synthetic/<kind>/seed-<s>/               its accepted cells, funnel.json
+    drawn/<kind>/seed-<s>/                   its cells before curation, where they are needed again
+    synthetic/<source>/seed-<s>/             the cells of a source, e.g. gan or gan+uncurated; funnel.json
     <strategy>/seed-<s>/fold-<f>/result.json one trial; probabilities.npy beside it
-    fidelity/<kind>/seed-<s>.json            how good the synthetic cells are
+    fidelity/<source>/seed-<s>.json          how good the synthetic cells are
     ablation/<kind>/seed-0.json              what each filter of the curation is worth
     results.json, report.html, report.md     the study
 """
@@ -41,7 +41,7 @@ from evaluation.report import write_report
 from evaluation.running import run_trials
 from evaluation.settings import StudySettings
 from evaluation.statistics import conclude, summarize
-from evaluation.strategies import strategy_of
+from evaluation.strategies import STRATEGIES, strategy_of
 from evaluation.study import (
     Study,
     Trial,
@@ -52,7 +52,8 @@ from evaluation.study import (
     time_left,
     trials,
 )
-from evaluation.synthetic_cells import accepted, drawn, made_of
+from evaluation.synthetic_cells import accepted, drawn, made_of, training_seconds
+from generators import RESAMPLERS
 from runtime.rundir import RunDir, read_json, write_bytes, write_json
 from runtime.seeds import seed_of
 
@@ -107,8 +108,8 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
     """
     strategy, split = strategy_of(trial.strategy), study.split
     train, seconds = split.train, {}
-    if strategy.generator is not None and trial.generator_seed is not None:
-        made = accepted(study, strategy.generator, trial.generator_seed)
+    if strategy.source is not None and trial.generator_seed is not None:
+        made = accepted(study, strategy.source, trial.generator_seed)
         added = within(made["cells"], study.quota(trial.strategy))
         train, seconds = added if strategy.only else split.train + added, made["seconds"]
     begun = time.monotonic()
@@ -148,11 +149,11 @@ def record(study: Study, number: int, trial: Trial, result: dict[str, Any]) -> N
 def measured(study: Study) -> list[dict[str, Any]]:
     """Fidelity, label agreement and near-copies of every generator, measured once, then read.
 
-    One generator of the control is enough: its cells are training cells.
+    One set is enough of what draws from the training cells, and of other choices among a model's cells.
     """
     records = []
-    for kind, seed in study.generators:
-        if kind == "repeat" and seed > 0:
+    for kind, seed in study.sources:
+        if seed > 0 and kind not in STRATEGIES.keys() - RESAMPLERS:
             continue
         file = study.run.path / "fidelity" / kind / f"seed-{seed}.json"
         if not file.exists():
@@ -185,7 +186,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
     """
     split, folder = study.split, study.run.path / "pictures"
     found, headline = finished(study), {(q["generator"], q["seed"]): overall(q) for q in qualities}
-    made = {kind: accepted(study, kind, seed) for kind, seed in study.generators if seed == 0}
+    made = {source: accepted(study, source, seed) for source, seed in study.sources if seed == 0}
     for quality in qualities:
         if quality["seed"] == 0:
             cells = made[quality["generator"]]["cells"]
@@ -197,7 +198,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
     return {
         "config": study_config(study.settings),
         "trials": [
-            {**t, "fidelity": headline.get((strategy_of(t["strategy"]).generator, t["generator_seed"]))}
+            {**t, "fidelity": headline.get((strategy_of(t["strategy"]).source, t["generator_seed"]))}
             for t in found
         ],
         "summary": summarize(found),
@@ -214,11 +215,11 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
         "chosen": [
             {"generator": kind, "seed": seed, **chosen_moment(study, kind, seed)}
             for kind, seed in study.generators
-            if kind != "repeat"
+            if kind not in RESAMPLERS
         ],
         "funnels": [
-            {"generator": kind, "seed": seed, "funnel": made_of(study, kind, seed)["funnel"]}
-            for kind, seed in study.generators
+            {"generator": source, "seed": seed, "funnel": made_of(study, source, seed)["funnel"]}
+            for source, seed in study.sources
         ],
         "ablations": ablations,
         "strips": save_strips(folder, split, {k: m["cells"] for k, m in made.items()}, study.shortfall),
@@ -257,10 +258,12 @@ def cost(
     """Seconds of each part of the study, each run counted once."""
     parts: dict[str, list[float]] = {"classifiers": [t["seconds"]["classifier"] for t in found]}
     for kind, seed in study.generators:
-        spent = made_of(study, kind, seed)["seconds"]
-        if kind != "repeat":
-            parts.setdefault(f"{kind}: training", []).append(spent["generator"])
-            parts.setdefault(f"{kind}: sampling and curation", []).append(spent["synthesis"])
+        if kind not in RESAMPLERS:
+            parts.setdefault(f"{kind}: training", []).append(training_seconds(study, kind, seed))
+    for source, seed in study.sources:
+        if strategy_of(source).models and not study.parts(source):
+            spent = made_of(study, source, seed)["seconds"]["synthesis"]
+            parts.setdefault(f"{source}: sampling and curation", []).append(spent)
     parts["fidelity, near-copies, label agreement"] = [q["seconds"] for q in qualities]
     parts["ablation of the curation"] = [a["seconds"] for a in ablations]
     nets = sorted((study.run.path / "nets").glob("*/seconds.json"))

@@ -69,7 +69,7 @@ def study_plan(settings: StudySettings, out: Path) -> tuple[BalancePlan, list[st
         InputError: As `evaluation.study.open_study`.
     """
     study = open_study(settings, RunDir(out, study_config(settings)), print)
-    kinds = dict.fromkeys(kind for kind, _ in study.generators if kind != "repeat")
+    kinds = dict.fromkeys(kind for kind, _ in study.generators if kind not in generators.RESAMPLERS)
     if not kinds:
         return study.plan, ["No strategy of this study has a generative model: nothing would be drawn."]
     sentences = [_study_time(study, kind) for kind in kinds]

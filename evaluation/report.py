@@ -71,7 +71,7 @@ def _study(study: Study, out: Path, prefix: str) -> dict[str, Any]:
     name, folder, results = study
     cells, conclusion = results["cells"], results["conclusion"]
     pictures = _Pictures(folder / "pictures", out / "figures", prefix)
-    models = [s for s in results["summary"] if strategy_of(s).generator not in (None, "repeat")]
+    models = [s for s in results["summary"] if strategy_of(s).models]
     return {
         "name": name,
         "verdict": _verdict(conclusion, results["config"]["shared_generators"]),
@@ -183,7 +183,7 @@ def _strips(results: Results, pictures: _Pictures) -> list[dict[str, Any]]:
             "rows": [
                 {
                     "name": names.get(source, source),
-                    "made": source in ("gan", "diffusion"),
+                    "made": source != "real",
                     "image": pictures.copy(file),
                 }
                 for source, file in results["strips"][c].items()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from cells.balance import BalanceSettings
 from cells.sources import DataSettings
@@ -18,6 +18,7 @@ from evaluation.monitor import WatchSettings
 from evaluation.strategies import USUAL, strategy_of
 from generators.diffusion import DiffusionSettings
 from generators.gan import GanSettings
+from generators.smote import SmoteSettings
 from runtime.config import Settings
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -30,10 +31,11 @@ Preprocess = Annotated[
 
 
 class GeneratorsSettings(Settings):
-    """One recipe per kind of generative model."""
+    """One recipe per kind of generator."""
 
     gan: GanSettings = GanSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
+    smote: SmoteSettings = SmoteSettings()
 
 
 class StudySettings(Settings):
@@ -111,9 +113,19 @@ class StudySettings(Settings):
             raise ValueError("name two or more lists of steps to compare, or give one list without a name")
         return value
 
+    @model_validator(mode="after")
+    def _something_to_mix(self) -> Self:
+        mixed = [name for name in self.strategies if strategy_of(name).mixed_seeds]
+        if mixed and (self.shared_generators or self.seeds < 2):
+            raise ValueError(
+                f"strategies: {mixed[0]} mixes the generators of several seeds, and here is one; "
+                "set shared_generators=false and seeds=2 or more"
+            )
+        return self
+
     def models(self, strategy: str) -> bool:
         """Whether a strategy needs a generative model to be trained."""
-        return strategy_of(strategy).generator not in (None, "repeat")
+        return strategy_of(strategy).models
 
     def generator_seed(self, strategy: str, seed: int) -> int | None:
         """The seed of the generator that a strategy uses with a seed; None if it uses none."""

@@ -4,19 +4,21 @@ A strategy is a word of `STRATEGIES`, or several joined by "+", each of which de
 ``diffusion+logit_adjustment`` adds cells of the diffusion model and shifts the logits.
 Beside a generator, ``x3`` is a dose (3 synthetic cells per real cell of the rare classes), ``fill`` the dose
 that makes the rare classes as large as the largest, and ``only`` leaves the real cells out:
-``diffusion+x3``, ``diffusion+only``. The name of a network, ``resnet18``, puts it in the place of the
-study's.
+``diffusion+x3``, ``diffusion+only``. ``uncurated`` takes its cells as they were drawn, and ``mixed_seeds``
+gives each unit cells of the generators of all seeds. The name of a network, ``resnet18``, puts it in the
+place of the study's.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from classifiers.networks import NETWORKS
+from generators import RESAMPLERS
 from runtime.errors import InputError, suggest
 
 JOIN = "+"
@@ -34,6 +36,8 @@ class Strategy:
         generator: Where additional cells come from, or None.
         dose: Synthetic cells per real cell of the rare classes, or `FILL`; None goes by the balance.
         only: Whether it leaves the real cells out, and has synthetic ones of all classes.
+        uncurated: Whether its cells pass no filter.
+        mixed_seeds: Whether a unit's cells come in equal parts from the generators of all seeds.
     """
 
     about: str
@@ -41,6 +45,20 @@ class Strategy:
     generator: str | None = None
     dose: Dose | None = None
     only: bool = False
+    uncurated: bool = False
+    mixed_seeds: bool = False
+
+    @property
+    def models(self) -> bool:
+        """Whether it needs a generative model to be trained."""
+        return self.generator not in (None, *RESAMPLERS)
+
+    @property
+    def source(self) -> str | None:
+        """The set of synthetic cells that it takes from, by name: ``gan``, ``gan+mixed_seeds+uncurated``."""
+        if self.generator is None:
+            return None
+        return JOIN.join([self.generator, *(word for word in OF_SOURCE if getattr(self, word))])
 
     def decides(self) -> dict[str, Any]:
         """What it sets, by name: no two words of one strategy may set the same."""
@@ -48,7 +66,9 @@ class Strategy:
 
 
 # What a strategy decides of its cells, beside the training.
-OF_CELLS = ("generator", "dose", "only")
+MIXED = "mixed_seeds"
+OF_SOURCE = (MIXED, "uncurated")
+OF_CELLS = ("generator", "dose", "only", *OF_SOURCE)
 STRATEGIES: dict[str, Strategy] = {
     "unaugmented": Strategy("real cells as they are", {"augmentation": "none"}),
     "real": Strategy("real cells; flips, turns, mild brightness and color"),
@@ -58,6 +78,7 @@ STRATEGIES: dict[str, Strategy] = {
     "imagenet": Strategy("real, network begins with ImageNet's weights", {"weights": "imagenet"}),
     "strong_augmentation": Strategy("real, strong augmentation policy", {"augmentation": "strong"}),
     "repeat": Strategy("real, plus as many repeated cells (control)", generator="repeat"),
+    "smote": Strategy("real, plus cells between real ones (SMOTE)", generator="smote"),
     "gan": Strategy("real, plus cells of the GAN", generator="gan"),
     "diffusion": Strategy("real, plus cells of the diffusion model", generator="diffusion"),
 }
@@ -65,6 +86,8 @@ STRATEGIES: dict[str, Strategy] = {
 USES: dict[str, Strategy] = {
     "fill": Strategy("as many as make the rare classes as large as the largest", dose=FILL),
     "only": Strategy("in the place of all real cells", only=True),
+    "uncurated": Strategy("as they were drawn, past no filter", uncurated=True),
+    "mixed_seeds": Strategy("from the generators of all seeds in equal parts", mixed_seeds=True),
 }
 DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 # What a study compares unless it names its own.
@@ -100,15 +123,26 @@ def strategy_of(name: str) -> Strategy:
             why = f"decides its {twice[0]} twice" if twice else f"names '{word}', which changes nothing"
             raise InputError(f"the strategy '{name}' {why}; join words that each decide something else.")
         decided |= part.decides()
-    if {"dose", "only"} & set(decided) and "generator" not in decided:
+    made = Strategy("", **{key: decided.pop(key) for key in OF_CELLS if key in decided})
+    _check_cells(name, made)
+    first, *rest = (part.about.removeprefix("real, plus " * made.only) for part in parts)
+    about = "; ".join([first, *(text.removeprefix("real, ") for text in rest)])
+    return replace(made, about=about, training=decided)
+
+
+def _check_cells(name: str, made: Strategy) -> None:
+    """Refuse words on the use of cells that no generator, or none of that kind, gives."""
+    if made.generator is None and made.decides():
         raise InputError(
             f"the strategy '{name}' says how the cells of a generator are used and names none; "
             f"put one before it, e.g. diffusion{JOIN}{name}."
         )
-    first, *rest = (part.about.removeprefix("real, plus " * ("only" in decided)) for part in parts)
-    about = "; ".join([first, *(text.removeprefix("real, ") for text in rest)])
-    of_cells = {key: decided.pop(key) for key in OF_CELLS if key in decided}
-    return Strategy(about, decided, **of_cells)
+    words = [word for word in OF_SOURCE if getattr(made, word)]
+    if words and not made.models:
+        raise InputError(
+            f"the strategy '{name}' names '{words[0]}', which changes nothing: {made.generator} trains no "
+            f"model, and its cells are not curated; leave it out, or join it with gan or diffusion."
+        )
 
 
 def dose_word(dose: Dose) -> str:

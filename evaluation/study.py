@@ -28,7 +28,8 @@ from evaluation.monitor import ValidationMonitor, watch
 from evaluation.quotas import largest, quota_of
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
-from evaluation.strategies import strategy_of
+from evaluation.strategies import JOIN, MIXED, strategy_of
+from generators import RESAMPLERS
 from generators.augment import symmetry_of
 from generators.choosing import Watch
 from generators.protocol import model_folder
@@ -121,10 +122,24 @@ class Study:
         return CopyDetector(self.split.train, self.split.val)
 
     @property
+    def sources(self) -> list[tuple[str, int]]:
+        """Name and seed of every set of synthetic cells of the study, in the order in which they are made."""
+        pairs = [(strategy_of(t.strategy).source, t.generator_seed) for t in trials(self.settings)]
+        own = [(source, s) for source, s in pairs if source is not None and s is not None]
+        return list(dict.fromkeys(one for source, s in own for one in [*self.parts(source), (source, s)]))
+
+    def parts(self, source: str) -> list[tuple[str, int]]:
+        """Name and seed of the sets that a source mixes; none for a source that has its own generators."""
+        if not strategy_of(source).mixed_seeds:
+            return []
+        part = JOIN.join(word for word in source.split(JOIN) if word != MIXED)
+        return [(part, seed) for seed in range(self.settings.seeds)]
+
+    @property
     def generators(self) -> list[tuple[str, int]]:
-        """Kind and seed of every generator of the study, in the order of the trials."""
-        pairs = [(strategy_of(t.strategy).generator, t.generator_seed) for t in trials(self.settings)]
-        return list(dict.fromkeys((k, s) for k, s in pairs if k is not None and s is not None))
+        """Kind and seed of every generator of the study, in the order in which they are needed."""
+        pairs = [(strategy_of(source).generator, s) for source, s in self.sources if not self.parts(source)]
+        return list(dict.fromkeys((kind, s) for kind, s in pairs if kind is not None))
 
     @cached_property
     def encoders(self) -> list[Encoder | str]:
@@ -278,8 +293,10 @@ def time_left(study: Study) -> str:
     if not left:
         return "the last trial"
     seconds, unknown = classifier * len(left), []
-    for kind in dict.fromkeys(k for k, _ in study.generators if k != "repeat"):
-        folder = study.run.path / "synthetic" / kind
+    for kind in dict.fromkeys(k for k, _ in study.generators if k not in RESAMPLERS):
+        # The first set of a kind stands for all: the others have no training of their own.
+        source = next(name for name, _ in study.sources if strategy_of(name).generator == kind)
+        folder = study.run.path / "synthetic" / source
         files = [folder / f"seed-{s}" / "funnel.json" for k, s in study.generators if k == kind]
         spent = [sum(read_json(f)["seconds"].values()) for f in files if f.exists()]
         seconds += (len(files) - len(spent)) * (float(np.mean(spent)) if spent else 0.0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.statistics import points
+from generators import RESAMPLERS
 
 # The measures of fidelity, as tables print them, and which way is better.
 MEASURES: dict[str, tuple[str, str]] = {
@@ -66,10 +67,10 @@ def funnel_rows(funnels: Sequence[Mapping[str, Any]], asked: Mapping[str, int]) 
         asked: Cells that each class was to get from each generator.
 
     Returns:
-        One row a generator and filter; the control, which is not curated, is left out.
+        One row a generator and filter; what draws from the training cells is not curated, and left out.
     """
     rows = []
-    for kind in dict.fromkeys(f["generator"] for f in funnels if f["generator"] != "repeat"):
+    for kind in dict.fromkeys(f["generator"] for f in funnels if f["generator"] not in RESAMPLERS):
         runs = [f["funnel"] for f in funnels if f["generator"] == kind]
         for stages in zip(*runs, strict=True):
             before = sum(sum(s["in"].values()) for s in stages)

@@ -28,8 +28,34 @@ def test_joined_words_decide_what_each_decides() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("balanced", None),
+        ("repeat+logit_adjustment", "repeat"),
+        ("gan+x3+uncurated", "gan+uncurated"),
+        ("uncurated+gan+mixed_seeds", "gan+mixed_seeds+uncurated"),
+        ("diffusion+balanced", "diffusion"),
+    ],
+)
+def test_a_source_is_named_by_what_decides_on_its_cells(name: str, source: str | None) -> None:
+    assert strategy_of(name).source == source
+    if source is not None:
+        assert strategy_of(source).source == source
+
+
+def test_only_gan_and_diffusion_are_models() -> None:
+    """What draws from the training cells is a rival of the generative models, not one of them."""
+    assert [word for word in STRATEGIES if strategy_of(word).models] == ["gan", "diffusion"]
+    assert strategy_of("gan+uncurated+balanced").models and not strategy_of("smote+balanced").models
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("smote+uncurated", "'uncurated', which changes nothing: smote trains no model"),
+        ("repeat+mixed_seeds", "'mixed_seeds', which changes nothing"),
+        ("uncurated", "names none"),
+        ("balanced+mixed_seeds", "names none"),
         ("difusion", "Did you mean 'diffusion'"),
         ("diffusion+logit_adjustmnt", "no strategy 'logit_adjustmnt'"),
         ("diffusion+gan", "decides its generator twice"),
