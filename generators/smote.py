@@ -36,12 +36,13 @@ class SmoteSettings(Settings):
     Attributes:
         neighbors: Nearest neighbors of a cell within its class; the other end of a segment is one of them.
             A class of n cells has n - 1 at most.
-        components: Principal components of the training cells' pixels that are kept.
+        components: Principal components of the training cells' pixels that are kept; with few of them the
+            drawn cells are blurred.
     """
 
     kind: Literal["smote"] = KIND
     neighbors: Annotated[int, Field(ge=1)] = 5
-    components: Annotated[int, Field(ge=1)] = 128
+    components: Annotated[int, Field(ge=1)] = 512
 
 
 class Smote(FittedGenerator):
