@@ -152,7 +152,5 @@ def test_a_set_that_curation_left_short_gives_less() -> None:
 
 @pytest.mark.parametrize("changes", [{"shared_generators": True}, {"seeds": 1}])
 def test_one_generator_cannot_be_mixed(changes: dict[str, Any]) -> None:
-    with pytest.raises(
-        InputError, match="mixes the generators of several seeds"
-    ):
+    with pytest.raises(InputError, match="mixes the generators of several seeds"):
         tiny(**changes)
