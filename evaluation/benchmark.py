@@ -33,6 +33,8 @@ from numpy.typing import NDArray
 
 from classifiers.training import Classifier
 from evaluation.ablations import ablated
+from evaluation.answers import read_answers
+from evaluation.conclusion import conclude
 from evaluation.diversity import within
 from evaluation.figures import contact_sheet
 from evaluation.findings import measure, overall, save_pairs, save_strips
@@ -40,7 +42,7 @@ from evaluation.gain import confusion, scores
 from evaluation.report import write_report
 from evaluation.running import run_trials
 from evaluation.settings import StudySettings
-from evaluation.statistics import conclude, summarize
+from evaluation.statistics import summarize
 from evaluation.strategies import STRATEGIES, strategy_of
 from evaluation.study import (
     Study,
@@ -206,8 +208,9 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
             found,
             synthetic=models,
             majority_rate=max(test_counts) / sum(test_counts),
-            shared_generators=study.settings.shared_generators,
+            shared_generators=study.settings.generators_in_common(),
             unseen="unseen phantom cells" if phantom else "unseen real cells",
+            answers=read_answers(study),
         ),
         "cells": {**described_cells(study), "phantom": phantom},
         "notices": study.notices,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.intervals import interval as t_interval
 from evaluation.statistics import CHOSEN_BY, Trials, holm, paired, points
-from evaluation.statistics import interval as t_interval
 from evaluation.tables import percent, percent_interval, points_interval
 
 Results = Mapping[str, Any]

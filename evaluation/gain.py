@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from runtime.errors import InputError, suggest
 
@@ -17,6 +18,10 @@ METRICS: dict[str, str] = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
 }
+# Figures of the probabilities, not of the decisions alone. A trial of an earlier version has none.
+FURTHER: dict[str, str] = {"mean_auprc": "AUPRC", "auc": "AUC", "ece": "ECE"}
+LOWER_IS_BETTER = ("ece",)
+BINS = 15  # of the expected calibration error
 
 
 def confusion(
@@ -49,13 +54,13 @@ def scores(
 
     Args:
         labels: True classes, shape (n,), in [0, C).
-        probabilities: Scores, shape (n, C), larger is likelier. The largest one decides.
+        probabilities: Shape (n, C), each row of sum 1. The largest one decides.
         classes: The C class names, in the order of the columns.
         rare: Names of the rare classes.
 
     Returns:
-        `accuracy`, `balanced_accuracy`, `macro_f1`, `mean_rare_recall`, all in [0, 1], and
-        `recall`, a dict from class name to [0, 1] or None.
+        `accuracy`, `balanced_accuracy`, `macro_f1`, `mean_rare_recall`, all in [0, 1]; `recall`, a
+        dict from class name to [0, 1] or None; and what `ranking` returns, and `ece`.
 
     Raises:
         InputError: If there is no cell, a rare class is unknown, or no rare class has a cell.
@@ -80,4 +85,62 @@ def scores(
         "macro_f1": float(np.mean(2 * hits[seen] / (actual + claimed)[seen])),
         "mean_rare_recall": float(np.mean(np.array(of_rare, dtype=np.float64))),
         "recall": recall,
+        **ranking(labels, probabilities, classes),
+        "ece": calibration_error(labels, probabilities),
     }
+
+
+def ranking(
+    labels: NDArray[np.integer[Any]], probabilities: NDArray[np.floating[Any]], classes: Sequence[str]
+) -> dict[str, Any]:
+    """How well the probability of a class ranks its cells before all others, whatever the threshold.
+
+    Args:
+        labels: True classes, shape (n,), in [0, C).
+        probabilities: Shape (n, C).
+        classes: The C class names.
+
+    Returns:
+        `auprc`, average precision by class name, None for a class without a cell; `mean_auprc`, their
+        mean; `auc`, the mean over classes of the area under the ROC curve of the class against the
+        rest, None if all cells are of one class. All in [0, 1].
+
+    Source:
+        AUC: Yang et al., MedMNIST v2, Scientific Data 10, 2023, whose evaluator takes this mean.
+    """
+    own = [labels == k for k in range(len(classes))]
+    found = [
+        float(average_precision_score(own[k], probabilities[:, k])) if own[k].any() else None
+        for k in range(len(classes))
+    ]
+    areas = [
+        float(roc_auc_score(own[k], probabilities[:, k]))
+        for k in range(len(classes))
+        if own[k].any() and not own[k].all()
+    ]
+    return {
+        "auprc": dict(zip(classes, found, strict=True)),
+        "mean_auprc": float(np.mean([a for a in found if a is not None])),
+        "auc": float(np.mean(areas)) if areas else None,
+    }
+
+
+def calibration_error(labels: NDArray[np.integer[Any]], probabilities: NDArray[np.floating[Any]]) -> float:
+    """Expected calibration error: by how much the confidence misses the accuracy, in 15 equal bins.
+
+    Args:
+        labels: True classes, shape (n,), n >= 1.
+        probabilities: Shape (n, C), each row of sum 1.
+
+    Returns:
+        The mean over cells of |accuracy - confidence| of their bin, in [0, 1]; 0 is best.
+
+    Source:
+        Guo et al., ICML 2017, arXiv:1706.04599, equation 3.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    # Bin m holds the confidences in ((m - 1) / 15, m / 15].
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(labels))

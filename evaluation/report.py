@@ -124,9 +124,10 @@ def _verdict(conclusion: dict[str, Any], shared: bool) -> dict[str, str]:
     word = conclusion["verdict"]
     style = {"gain": "gain", "harm": "harm", "the study is broken": "broken"}.get(word, "open")
     measured = "mean" in conclusion
+    scope = conclusion.get("scope", "for these generators" if shared and measured else "")
     detail = conclusion["sentence"].partition(": ")[2]  # the headline says what stands before it
     return {
-        "word": word[0].upper() + word[1:] + (", for these generators" if shared and measured else ""),
+        "word": word[0].upper() + word[1:] + (f", {scope}" if scope else ""),
         "style": style,
         "sentence": detail[0].upper() + detail[1:],
         "difference": points(conclusion["mean"]) if measured else "",

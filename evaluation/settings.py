@@ -132,3 +132,10 @@ class StudySettings(Settings):
         if strategy_of(strategy).generator is None:
             return None
         return 0 if self.shared_generators else seed
+
+    def generators_in_common(self) -> dict[str, int]:
+        """How many generators all units of a strategy share; without those whose units share none."""
+        modelled = [name for name in self.strategies if self.models(name)]
+        if self.shared_generators:
+            return dict.fromkeys(modelled, 1)
+        return {name: self.seeds for name in modelled if strategy_of(name).mixed_seeds}

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from cells.cellset import CellSet
+from evaluation.conclusion import conclude
 from evaluation.figures import contact_sheet, strip
 from evaluation.report import read_study, write_report
-from evaluation.statistics import conclude, summarize
+from evaluation.statistics import summarize
 from evaluation.tables import fidelity_tables, funnel_rows, mean_range, number
 from runtime.errors import InputError
 from runtime.rundir import write_bytes, write_json
@@ -175,7 +176,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_opens_with_the_verdict(study: Path) -> None:
     page = Page((study / "report.html").read_text())
-    assert page.words.index("Gain, for these generators") < page.words.index("Cells per class")
+    assert page.words.index("Gain, for this generator") < page.words.index("Cells per class")
     assert "+5.0 points" in page.words and "p = 0.031" in page.words
 
 

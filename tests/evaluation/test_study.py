@@ -79,3 +79,12 @@ def test_a_network_that_cannot_be_trained_is_refused_before_anything_is(
     with pytest.raises(InputError, match=message):
         open_study(settings, RunDir(tmp_path / "study", {}), lambda line: None)
     assert not (tmp_path / "study").exists()
+
+
+def test_generators_that_units_share_are_counted_by_strategy() -> None:
+    names = ["real", "repeat", "gan", "gan+mixed_seeds", "diffusion+logit_adjustment"]
+    study = StudySettings.model_validate({"data": DATA, "strategies": names, "seeds": 4})
+    assert study.generators_in_common() == {"gan+mixed_seeds": 4}
+    names.remove("gan+mixed_seeds")
+    shared = StudySettings.model_validate({"data": DATA, "strategies": names, "shared_generators": True})
+    assert shared.generators_in_common() == {"gan": 1, "diffusion+logit_adjustment": 1}
