@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation.benchmark import run_study, say_aloud
 from evaluation.comparison import compare
+from evaluation.designs import run_design
 from evaluation.report import read_study, write_report
 from evaluation.settings import StudySettings
 from evaluation.study import study_config
@@ -15,9 +16,10 @@ from runtime.rundir import RunDir, write_json
 
 
 def run_studies(settings: StudySettings, out: Path, say: Callable[[str], None] = say_aloud) -> dict[str, Any]:
-    """Run a study, or where `preprocess` names several lists of steps one study for each.
+    """Run a study, those of a design, or where `preprocess` names several lists of steps one for each.
 
-    All have the same cells on the same sides, the same seeds and the same settings but for the steps.
+    The latter all have the same cells on the same sides, the same seeds and the same settings but for
+    the steps.
 
     Args:
         settings: The study.
@@ -25,11 +27,13 @@ def run_studies(settings: StudySettings, out: Path, say: Callable[[str], None] =
         say: Takes each line of progress.
 
     Returns:
-        What `results.json` holds; of several, what `comparison.json` holds.
+        What `results.json` holds; of several, what `comparison.json` or `design.json` holds.
 
     Raises:
         InputError: See `evaluation.benchmark.run_study`.
     """
+    if settings.design is not None:
+        return run_design(settings, out, say)
     if not isinstance(settings.preprocess, Mapping):
         return run_study(settings, out, say)
     with RunDir(out, study_config(settings)):

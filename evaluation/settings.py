@@ -13,7 +13,10 @@ from cells.split import SplitSettings
 from cells.steps import Steps
 from classifiers.training import ClassifierSettings
 from evaluation.curation import CurationSettings
+from evaluation.data_hunger import HungerDesign
+from evaluation.dose_response import DoseDesign
 from evaluation.encoders import DomainSettings, EncoderSettings
+from evaluation.model_selection import SelectionDesign
 from evaluation.monitor import WatchSettings
 from evaluation.strategies import USUAL, strategy_of
 from generators.diffusion import DiffusionSettings
@@ -28,6 +31,9 @@ Preprocess = Annotated[
     Annotated[Steps, Tag("list")] | Annotated[dict[FolderName, Steps], Tag("names")],
     Discriminator(lambda value: "names" if isinstance(value, dict) else "list"),
 ]
+
+
+Design = Annotated[DoseDesign | HungerDesign | SelectionDesign, Field(discriminator="kind")]
 
 
 class GeneratorsSettings(Settings):
@@ -63,6 +69,8 @@ class StudySettings(Settings):
         inception: Weights of torch-fidelity's Inception for the FID row; null uses them only if an
             earlier download left them in torch's hub folder.
         floor_repeats: Random halvings of the reference behind each floor.
+        design: What is varied, over several studies where need be: ``dose``, ``data_hunger`` or
+            ``model_selection``; null is one fixed split.
         notes: Sentences that the report prints beside the verdict.
         out: Where the study is written; not part of what it is.
     """
@@ -84,6 +92,7 @@ class StudySettings(Settings):
     encoder: EncoderSettings = DomainSettings()
     inception: Path | None = None
     floor_repeats: int = Field(10, ge=2)
+    design: Design | None = None
     notes: tuple[str, ...] = ()
     out: Path | None = None
 
@@ -120,6 +129,15 @@ class StudySettings(Settings):
             raise ValueError(
                 f"strategies: {mixed[0]} mixes the generators of several seeds, and here is one; "
                 "set shared_generators=false and seeds=2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> Self:
+        kind = None if self.design is None else self.design.kind
+        if kind not in (None, "model_selection") and isinstance(self.preprocess, dict):
+            raise ValueError(
+                f"several lists of steps in preprocess do not go with design.kind={kind}: give one"
             )
         return self
 
