@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.benchmark import run_study, say_aloud
 from evaluation.comparison import compare
-from evaluation.designs import run_design
+from evaluation.designs import run_design, run_each, studies_of
 from evaluation.report import read_study, write_report
 from evaluation.settings import StudySettings
 from evaluation.study import study_config
@@ -37,9 +37,7 @@ def run_studies(settings: StudySettings, out: Path, say: Callable[[str], None] =
     if not isinstance(settings.preprocess, Mapping):
         return run_study(settings, out, say)
     with RunDir(out, study_config(settings)):
-        for number, (name, steps) in enumerate(settings.preprocess.items(), start=1):
-            say(f"preprocessing {number} of {len(settings.preprocess)}: {name}")
-            run_study(settings.model_copy(update={"preprocess": steps}), out / name, say)
+        run_each(studies_of(settings, out), say)
         studies = [read_study(out / name) for name in settings.preprocess]
         found = compare([(name, results) for name, _, results in studies])
         assert found is not None, "studies of one config can be compared"

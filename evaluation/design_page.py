@@ -44,29 +44,29 @@ UNITS = {
 
 
 def write_design_page(
-    found: Found, studies: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any], out: Path
+    found: Found, studies: Mapping[str, tuple[str, Mapping[str, Any]]], config: Mapping[str, Any], out: Path
 ) -> None:
     """Write ``report.html``, ``report.md`` and ``figures/design.svg``.
 
     Args:
         found: What `design.json` holds.
-        studies: Results of each study, by name.
+        studies: Of each study, by name, the relative path of its report and its results.
         config: Of the whole, plain values.
         out: The directory to write to.
     """
     page, draw = PAGES[found["kind"]](found)
     figure = out / "figures" / "design.svg"
     write_bytes(figure, draw)
-    first = next(iter(studies.values()))
-    broken = [name for name, each in studies.items() if each["conclusion"]["verdict"] == BROKEN]
+    _, first = next(iter(studies.values()))
+    broken = [name for name, (_, each) in studies.items() if each["conclusion"]["verdict"] == BROKEN]
     notices = list(first["notices"])
     if broken:
         notices.insert(0, f"Broken, by the rule of the verdict: {', '.join(broken)}. Read nothing from it.")
     if found["kind"] == "dose":
         page["sentences"].insert(0, first["conclusion"]["sentence"])
     rows = [
-        {"name": name, "verdict": each["conclusion"]["verdict"], "page": f"{name}/report.html"}
-        for name, each in studies.items()
+        {"name": name, "verdict": each["conclusion"]["verdict"], "page": page_of_study}
+        for name, (page_of_study, each) in studies.items()
     ]
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
     for name in ("report.html", "report.md"):
@@ -232,7 +232,8 @@ def _selection_page(found: Found) -> tuple[Page, bytes]:
 def _candidate(cell: Mapping[str, Any]) -> dict[str, Any]:
     if "behind" not in cell:
         return _spread(cell, "best", mark=True)
-    behind = f"{points(-cell['behind']['mean'])}, p {cell['behind']['p']:.3f}"
+    p = cell["behind"]["p"]
+    behind = f"{points(-cell['behind']['mean'])}, p {f'{p:.3f}' if p >= 0.001 else 'below 0.001'}"
     return _spread(cell, behind, mark=not cell["told_apart"])
 
 

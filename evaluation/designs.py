@@ -6,6 +6,7 @@ as any other, and goes on there. What they show together is ``design.json``, wit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from evaluation.benchmark import run_study, say_aloud
 from evaluation.design_page import write_design_page
 from evaluation.settings import StudySettings
 from evaluation.study import Trial, study_config, trials
+from runtime.errors import NotYet, PartFailed
 from runtime.rundir import RunDir, read_json, write_json
 
 DESIGN = "design.json"
@@ -58,6 +60,38 @@ def jobs(settings: StudySettings, out: Path) -> list[Job]:
     ]
 
 
+def run_each(
+    studies: Mapping[Path, StudySettings], say: Callable[[str], None] = say_aloud
+) -> dict[Path, dict[str, Any]]:
+    """Run several studies, or what is left of them; one that fails in part stops no other.
+
+    Args:
+        studies: Settings by directory.
+        say: Takes each line of progress.
+
+    Returns:
+        The results of each.
+
+    Raises:
+        PartFailed: If parts of some failed, after all others were run.
+        NotYet: If a cluster is still at some of them.
+    """
+    results: dict[Path, dict[str, Any]] = {}
+    left: list[PartFailed | NotYet] = []
+    for number, (folder, study) in enumerate(studies.items(), start=1):
+        say(f"study {number} of {len(studies)}: {folder.name}")
+        try:
+            results[folder] = run_study(study, folder, say)
+        except (PartFailed, NotYet) as error:
+            say(str(error))
+            left.append(error)
+    if left:
+        worst = next((type(error) for error in left if isinstance(error, PartFailed)), NotYet)
+        words = " ".join(str(error) for error in left)
+        raise worst(f"{len(left)} of {len(studies)} studies have not come to their end. {words}")
+    return results
+
+
 def run_design(settings: StudySettings, out: Path, say: Callable[[str], None] = say_aloud) -> dict[str, Any]:
     """Run the studies of a design, or what is left of them, and write what they show together.
 
@@ -75,13 +109,10 @@ def run_design(settings: StudySettings, out: Path, say: Callable[[str], None] = 
     assert settings.design is not None
     studies = studies_of(settings, out)
     with RunDir(out, study_config(settings)):
-        results = {}
-        for number, (folder, study) in enumerate(studies.items(), start=1):
-            say(f"study {number} of {len(studies)}: {folder.name}")
-            results[folder.name] = run_study(study, folder, say)
+        results = {folder.name: found for folder, found in run_each(studies, say).items()}
         found = {**settings.design.found(results), "studies": list(results)}
         write_json(out / DESIGN, found)
-        write_design_page(found, results, study_config(settings), out)
+        write_design_page(found, _pages(found, results, out, out), study_config(settings), out)
     say(f"report of the design: {out / 'report.html'}")
     return found
 
@@ -91,7 +122,7 @@ def rewrite_page(folder: Path, out: Path) -> None:
 
     Args:
         folder: The directory of the design.
-        out: Where to write. The links to its studies hold where this is `folder`.
+        out: Where to write.
 
     Raises:
         InputError: If a file of it is missing.
@@ -99,4 +130,14 @@ def rewrite_page(folder: Path, out: Path) -> None:
     found = read_json(folder / DESIGN)
     results = {name: read_json(folder / name / "results.json") for name in found["studies"]}
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    write_design_page(found, results, config, out)
+    write_design_page(found, _pages(found, results, folder, out), config, out)
+
+
+def _pages(
+    found: Mapping[str, Any], results: Mapping[str, dict[str, Any]], folder: Path, out: Path
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The results of each study with the way from the page of the design to its report."""
+    return {
+        name: (Path(os.path.relpath(folder / name / "report.html", out)).as_posix(), results[name])
+        for name in found["studies"]
+    }

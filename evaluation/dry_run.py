@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import generators
-from cells.balance import BalancePlan
+from cells.balance import BalancePlan, ClassPlan
 from evaluation.settings import StudySettings
 from evaluation.study import Study, open_study, study_config
 from generators import Generator
@@ -71,13 +71,22 @@ def study_plan(settings: StudySettings, out: Path) -> tuple[BalancePlan, list[st
     study = open_study(settings, RunDir(out, study_config(settings)), print)
     kinds = dict.fromkeys(kind for kind, _ in study.generators if kind not in generators.RESAMPLERS)
     if not kinds:
-        return study.plan, ["No strategy of this study has a generative model: nothing would be drawn."]
+        return _to_add(study), ["No strategy of this study has a generative model: nothing would be drawn."]
     sentences = [_study_time(study, kind) for kind in kinds]
-    return study.plan, [
+    return _to_add(study), [
         *sentences,
         "Measured on untrained networks of this config, on this machine; training, curation and the "
         "classifiers come on top.",
     ]
+
+
+def _to_add(study: Study) -> BalancePlan:
+    """What is to be added: as the balance plans, or the most that any dose asks of a class."""
+    if study.shortfall == study.plan.quotas:
+        return study.plan
+    counts, added = study.split.train.counts, study.shortfall
+    rows = [ClassPlan(name, n, n + added.get(name, 0), added.get(name, 0)) for name, n in counts.items()]
+    return BalancePlan(tuple(rows))
 
 
 def _study_time(study: Study, kind: str) -> str:

@@ -4,8 +4,9 @@
     python scripts/benchmark.py configs/pbc_longtail.yaml data.root=DIR out=results/pbc seeds=10
 
 Where `preprocess` names several lists of steps, each is a study of its own in OUT/NAME, and the report in
-OUT compares them. Killed at any moment, it goes on when the same command is run again. With dry_run=true it
-prints how many synthetic cells each class would get and how long drawing them would take, and writes nothing.
+OUT compares them. So are the studies of a `design` (dose, data_hunger, model_selection; docs/studies.md).
+Killed at any moment, it goes on when the same command is run again. With dry_run=true it prints how many
+synthetic cells each class would get and how long drawing them would take, and writes nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from evaluation.axis import run_studies
+from evaluation.designs import jobs, studies_of
 from evaluation.dry_run import plan_table, study_plan
 from evaluation.settings import StudySettings
 from runtime.command import run_command, split_arguments, take_switch, words_parser
@@ -38,9 +40,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _show_plan(settings: StudySettings, out: Path) -> None:
-    plan, sentences = study_plan(settings, out)
-    Console().print(plan_table(plan, "Training cells, and synthetic ones to add"))
-    print("\n".join(sentences))
+    for folder, study in studies_of(settings, out).items():
+        plan, sentences = study_plan(study, folder)
+        name = "" if folder == out else f"{folder.name}: "
+        Console().print(plan_table(plan, f"{name}Training cells, and synthetic ones to add"))
+        print("\n".join(sentences))
+    print(f"{len(jobs(settings, out))} trials in all.")
 
 
 if __name__ == "__main__":

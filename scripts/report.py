@@ -2,6 +2,8 @@
 
 python scripts/report.py results/quickstart out=results/quickstart-report
 python scripts/report.py results/a results/b out=results/both
+
+Where DIR is that of a study design, its page is written again.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from evaluation.designs import DESIGN, rewrite_page
 from evaluation.report import read_study, write_report
 from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.errors import InputError, suggest
@@ -22,7 +25,10 @@ def main(arguments: argparse.Namespace) -> None:
         raise InputError(f"unknown key '{rest[0].partition('=')[0]}'.{suggest(rest[0], ['out'])}")
     if not folders:
         raise InputError("name one or more directories of finished studies.")
-    write_report([read_study(folder) for folder in folders], Path(out))
+    if len(folders) == 1 and (folders[0] / DESIGN).is_file():
+        rewrite_page(folders[0], Path(out))
+    else:
+        write_report([read_study(folder) for folder in folders], Path(out))
     print(f"report: {Path(out) / 'report.html'}")
 
 
