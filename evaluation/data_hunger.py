@@ -103,7 +103,7 @@ class HungerDesign(Settings):
         """
         series = {part: self._series(studies, part) for part in ("validation", "metrics")}
         names = list(series["metrics"])
-        models = [s for s in names if strategy_of(s).generator not in (None, "repeat")]
+        models = [s for s in names if strategy_of(s).models]
         rivals = [s for s in names if s not in models]
         best = max(rivals, key=lambda s: series["validation"][s].mean())  # the first one wins a tie
         real = series["metrics"][best]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from evaluation.statistics import BASELINE, CHOSEN_BY, Trials, interval, paired
-from evaluation.strategies import FILL, JOIN, STRATEGIES, dose_word, strategy_of
+from evaluation.strategies import FILL, JOIN, STRATEGIES, USES, dose_word, strategy_of
 from evaluation.tables import percent
 from runtime.config import Settings
 from runtime.errors import InputError
@@ -95,7 +95,8 @@ def _stems(strategies: Sequence[str]) -> dict[str, list[str]]:
 
 def without_cells(stem: str) -> str:
     """What a strategy is without a generator's cells: diffusion+balanced -> balanced, diffusion -> real."""
-    words = [word for word in stem.split(JOIN) if word not in STRATEGIES or not STRATEGIES[word].generator]
+    own = [name for name, word in STRATEGIES.items() if word.generator]
+    words = [word for word in stem.split(JOIN) if word not in (*own, *USES)]
     return JOIN.join(words) or BASELINE
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cells.split_file import read_split
 from evaluation.axis import run_studies
 from evaluation.data_hunger import HungerDesign, worth
 from evaluation.designs import jobs, rewrite_page, studies_of
 from evaluation.dose_response import DoseDesign, pays_until, without_cells
-from evaluation.intervals import nadeau_bengio
-from evaluation.model_selection import SelectionDesign
+from evaluation.model_selection import SelectionDesign, nadeau_bengio
 from evaluation.settings import StudySettings
 from runtime.config import load_config, validate
 from runtime.errors import InputError
@@ -84,7 +84,7 @@ def test_doses_are_one_study_of_dosed_strategies(tmp_path: Path) -> None:
     )  # fmt: skip
     assert len(jobs(settings, tmp_path)) == 12
     assert StudySettings.model_validate(study.model_dump(mode="json")) == study
-    assert without_cells("gan+balanced") == "balanced" and without_cells("gan") == "real"
+    assert without_cells("gan+balanced") == "balanced" and without_cells("gan+mixed_seeds") == "real"
 
 
 def test_doses_stop_paying_where_no_larger_one_is_better() -> None:
@@ -183,6 +183,9 @@ def test_selection_marks_what_cannot_be_told_from_the_best() -> None:
     assert told == {("none", "resnet18"): False, ("crop", "fast"): True, ("crop", "resnet18"): True}
     expected = nadeau_bengio(values["none", "fast"] - values["crop", "fast"], 0.5)
     assert cells["crop", "fast"]["behind"]["p"] == pytest.approx(3 * expected["p"])
+    spread = expected["high"] - expected["mean"]
+    plain = stats.t.ppf(0.975, 9) * stats.sem(values["none", "fast"] - values["crop", "fast"])
+    assert spread == pytest.approx(plain * np.sqrt(1 + 10 * 0.5))
     assert cells["none", "fast"]["low"] == nadeau_bengio(values["none", "fast"], 0.5)["low"]
 
 
