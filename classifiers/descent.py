@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from cells.cellset import CellSet
 from cells.images import to_bytes
 from classifiers.batches import Batches, batches
+from classifiers.feature_smote import check_smote, filled_counts, smote_batches
 from classifiers.heads import begin_head_anew
 from classifiers.losses import LOSSES, Loss
 from classifiers.mixing import mixed
@@ -40,7 +42,9 @@ class Stage:
         cycle: The steps over which its learning rate rises and falls.
         counts: Cells per class that its loss goes by, shape (C,).
         loss_of: Its loss.
-        stream: Its batches.
+        stream: Its batches of images.
+        features: From the network as it is when the stage begins to batches of features, which the last layer
+            learns from in place of the images.
         seed: Of its own draws.
     """
 
@@ -52,6 +56,7 @@ class Stage:
     loss_of: Loss
     stream: Batches
     seed: int
+    features: Callable[[Network], Batches] | None = None
 
 
 def stages(train: CellSet, settings: ClassifierSettings, seed: int) -> list[Stage]:
@@ -87,9 +92,36 @@ def stages(train: CellSet, settings: ClassifierSettings, seed: int) -> list[Stag
             parts=_parts(synthetic[chosen], settings.synthetic_weight),
         )
         stream = mixed(stream, settings.mixing, counts, own)
+        features = None
+        if phase.smote:
+            features = _smoted(train, settings, chosen, len(steps), own)
+            counts = filled_counts(counts)
         loss_of = LOSSES[phase.loss or settings.loss](counts)
-        made.append(Stage(phase, steps, anew, cycle, counts, loss_of, stream, own))
+        made.append(Stage(phase, steps, anew, cycle, counts, loss_of, stream, own, features))
     return made
+
+
+def _smoted(
+    train: CellSet, settings: ClassifierSettings, chosen: Tensor, steps: int, seed: int
+) -> Callable[[Network], Batches]:
+    """Batches of features of the chosen cells, filled up by SMOTE."""
+    if settings.synthetic_weight != 1:
+        raise InputError(
+            "classifier.phases: a phase with smote draws between real and synthetic cells and counts all "
+            "alike; use synthetic_weight=1 (no light_synthetic beside feature_smote)."
+        )
+    labels = torch.from_numpy(train.labels.copy())[chosen]
+    check_smote(labels, train.classes)
+    return partial(
+        smote_batches,
+        pixels=to_bytes(train.pixels)[chosen],
+        labels=labels,
+        augmentation=settings.augmentation,
+        modality=train.modality,
+        batch=settings.batch,
+        steps=steps,
+        seed=seed,
+    )
 
 
 def _chosen(phase: Phase, synthetic: Tensor, labels: Tensor) -> Tensor:
@@ -160,10 +192,12 @@ def _steps(
         if optimizer is None or stage.restart:
             optimizer = build_optimizer(settings.optimizer, network, settings.weight_decay, settings.peak_lr)
         peak = settings.peak_lr * _cycle_phase(plan, stage).lr
-        for step, batch in zip(stage.steps, stage.stream, strict=True):
+        forward: Callable[[Tensor], Tensor] = network if stage.features is None else network.head
+        stream = stage.stream if stage.features is None else stage.features(network)
+        for step, batch in zip(stage.steps, stream, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step - stage.cycle.start, len(stage.cycle), peak)
-            logits = network(batch.images.to(device))  # (b, C)
+            logits = forward(batch.images.to(device))  # (b, C)
             targets = batch.targets.to(device)
             if len(targets) > len(logits):  # mixed: each image has two
                 logits = logits.repeat(2, 1)  # (2b, C)

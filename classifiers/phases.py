@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from classifiers.losses import LOSSES
 from runtime.config import Settings
@@ -22,6 +22,8 @@ class Phase(Settings):
         loss: One of `classifiers.losses.LOSSES`; None for that of the settings.
         sampler: `uniform` or `balanced`; None for that of the settings.
         trains: `all` layers, or the `head`: then all others stay as they are, their batch statistics too.
+        smote: The last layer learns from features of the cells, of which every class is filled up by SMOTE
+            to as many as the largest has; needs `trains: head`.
         fresh_head: Begin with fresh weights of the last layer.
         restart: Begin with a fresh optimizer and a learning rate that rises and falls anew; a phase that
             does not restart goes on where the one before it left off. A change of layers restarts anyway.
@@ -33,6 +35,7 @@ class Phase(Settings):
     loss: str | None = None
     sampler: Literal["uniform", "balanced"] | None = None
     trains: Literal["all", "head"] = "all"
+    smote: bool = False
     fresh_head: bool = False
     restart: bool = False
     lr: Annotated[float, Field(gt=0)] = 1.0
@@ -44,8 +47,20 @@ class Phase(Settings):
             raise ValueError(f"there is none of this name.{suggest(name, LOSSES)}")
         return name
 
+    @model_validator(mode="after")
+    def _features_stay(self) -> Self:
+        if self.smote and self.trains != "head":
+            raise ValueError("smote fills up features, which must not change meanwhile; set trains: head")
+        return self
+
 
 WHOLE = Phase(share=1.0)
+# Features from cells as they come, then a fresh last layer from features that SMOTE has balanced.
+# Dablain et al. 2022, arXiv:2207.06080, whose three phases have another way of filling up besides.
+SMOTED = (
+    Phase(share=0.8),
+    Phase(share=0.2, loss="cross_entropy", trains="head", fresh_head=True, smote=True),
+)
 
 
 def check_shares(phases: Sequence[Phase]) -> None:
