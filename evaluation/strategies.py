@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from classifiers.networks import NETWORKS
+from classifiers.phases import SMOTED
 from generators import RESAMPLERS
 from runtime.errors import InputError, suggest
 
@@ -79,6 +80,9 @@ STRATEGIES: dict[str, Strategy] = {
     "strong_augmentation": Strategy("real, strong augmentation policy", {"augmentation": "strong"}),
     "repeat": Strategy("real, plus as many repeated cells (control)", generator="repeat"),
     "smote": Strategy("real, plus cells between real ones (SMOTE)", generator="smote"),
+    "feature_smote": Strategy(
+        "real, last layer trained again on features filled up by SMOTE", {"phases": SMOTED}
+    ),
     "gan": Strategy("real, plus cells of the GAN", generator="gan"),
     "diffusion": Strategy("real, plus cells of the diffusion model", generator="diffusion"),
 }
