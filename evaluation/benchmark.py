@@ -168,6 +168,7 @@ def measured(study: Study) -> list[dict[str, Any]]:
                 study.encoders,
                 floor_repeats=study.settings.floor_repeats,
                 seed=seed_of("study", "fidelity", seed),
+                morphology=study.settings.morphology,
             )
             seconds = round(time.monotonic() - begun, 2)
             write_json(file, {"generator": kind, "seed": seed, **found, "seconds": seconds})

@@ -21,6 +21,7 @@ from evaluation.extractors import INCEPTION_FILE
 from evaluation.fidelity import fidelity
 from evaluation.figures import strip
 from evaluation.memorization import near_copies
+from evaluation.morphology_match import morphology_match
 from runtime.rundir import write_bytes
 
 SHOWN = 10  # cells a strip
@@ -57,6 +58,7 @@ def measure(
     *,
     floor_repeats: int,
     seed: int,
+    morphology: bool = False,
 ) -> dict[str, Any]:
     """How good one generator's accepted cells are, each figure by cells and nets of its own.
 
@@ -67,10 +69,12 @@ def measure(
         encoders: Encoders for the fidelity figures; a string says why one is missing.
         floor_repeats: Halvings of the reference behind each floor.
         seed: Of the halvings.
+        morphology: Measure nuclei, too; X-rays have none.
 
     Returns:
         `fidelity` (a list; a missing encoder gives `{"name": "FID", "reason": …}`),
-        `near_copies` (in features by the first encoder that is there), `agreement`.
+        `near_copies` (in features by the first encoder that is there), `agreement`, and `morphology`
+        where it is asked for, of the classes that have synthetic cells.
     """
     known = [encoder for encoder in encoders if not isinstance(encoder, str)]
     return {
@@ -84,7 +88,16 @@ def measure(
             synthetic, split.train, split.test, encoder=known[0] if known else None, seed=seed
         ),
         "agreement": label_agreement(synthetic, judge, split.test),
+        **({"morphology": _morphology(split.test, synthetic, floor_repeats, seed)} if morphology else {}),
     }
+
+
+def _morphology(real: CellSet, synthetic: CellSet, floor_repeats: int, seed: int) -> dict[str, Any]:
+    """Of the classes that have synthetic cells: the others' real ones would be measured for nothing."""
+    made = np.isin(real.labels, synthetic.labels)
+    return morphology_match(
+        real.subset(np.flatnonzero(made)), synthetic, floor_repeats=floor_repeats, seed=seed
+    )
 
 
 def save_strips(

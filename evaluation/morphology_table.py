@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 UNITS = {
@@ -50,3 +50,41 @@ def _medians(entry: Mapping[str, Any], unit: str) -> str:
     if "mean" in entry:
         made, real = made % 360, real % 360
     return f"{made:.3g}{unit} [{real:.3g}{unit}]"
+
+
+def study_morphology(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The morphology of a study's generators, class by class.
+
+    Args:
+        records: Qualities of generators: `generator`, `seed` and, of newer studies, `morphology`.
+
+    Returns:
+        `header`, `distances` and `medians` (rows: generator, class, a cell a measure), and `missing`, why
+        there is nothing; None where it was not measured. Distances are means over the generators of a
+        kind, medians those of its first one.
+    """
+    measured = [r for r in records if "morphology" in r and r["generator"] != "repeat"]
+    if not measured:
+        return None
+    known = [r for r in measured if "reason" not in r["morphology"]]
+    header = ["generator", "class", *[name for name, _ in UNITS.values()]]
+    found: dict[str, Any] = {"header": header, "distances": [], "medians": [], "missing": ""}
+    for kind in dict.fromkeys(r["generator"] for r in known):
+        of_kind = [r["morphology"]["per_class"] for r in known if r["generator"] == kind]
+        classes = [c for c, e in of_kind[0].items() if any("value" in one for one in e.values())]
+        for c in classes:
+            found["distances"].append([kind, c, *[_mean_distance([p[c][m] for p in of_kind]) for m in UNITS]])
+            medians = [_medians(of_kind[0][c][m], unit) for m, (_, unit) in UNITS.items()]
+            found["medians"].append([kind, c, *medians])
+    if not found["distances"]:
+        reasons = [r["morphology"].get("reason", "too few nuclei were found") for r in measured]
+        found["missing"] = reasons[0]
+    return found
+
+
+def _mean_distance(entries: Sequence[Mapping[str, Any]]) -> str:
+    known = [entry for entry in entries if "reason" not in entry]
+    if not known:
+        return str(entries[0]["reason"])
+    value, floor = (sum(e[side]["value"] for e in known) / len(known) for side in ("matched", "floor"))
+    return f"{value:.2f} [{floor:.2f}]"

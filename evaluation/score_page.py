@@ -12,7 +12,7 @@ import yaml
 from cells.cellset import CellSet
 from evaluation.embedding import BANK, embedding_map, even_rows, nearest_cells
 from evaluation.encoders import Encoder
-from evaluation.figures import agreement_figure, strip
+from evaluation.figures import agreement_figure, finish, strip
 from evaluation.pages import render
 from evaluation.pairs import pairs_sheet
 from evaluation.score_figures import bars_figure, map_figure, neighbors_sheet
@@ -139,7 +139,7 @@ class _Drawer:
         found = self.result["label_agreement"]
         if "matrix" not in found:
             return []
-        path = self._write("agreement.png", agreement_figure(found["matrix"], found["classes"]))
+        path = self._write("agreement.png", finish(agreement_figure(found["matrix"], found["classes"])))
         return [Shown("label agreement", path, _mistaken(found))]
 
     def neighbors(self) -> list[Shown]:

@@ -71,6 +71,7 @@ class StudySettings(Settings):
         floor_repeats: Random halvings of the reference behind each floor.
         design: What is varied, over several studies where need be: ``dose``, ``data_hunger`` or
             ``model_selection``; null is one fixed split.
+        morphology: Compare nuclei of synthetic cells with those of real ones; not of X-rays.
         notes: Sentences that the report prints beside the verdict.
         out: Where the study is written; not part of what it is.
     """
@@ -93,6 +94,7 @@ class StudySettings(Settings):
     inception: Path | None = None
     floor_repeats: int = Field(10, ge=2)
     design: Design | None = None
+    morphology: bool = True
     notes: tuple[str, ...] = ()
     out: Path | None = None
 

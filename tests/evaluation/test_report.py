@@ -31,7 +31,19 @@ def one_trial(strategy: str, seed: int) -> dict[str, Any]:
     rare = MEANS[strategy] + 0.004 * seed
     part = {"accuracy": 0.9, "balanced_accuracy": 0.9, "macro_f1": 0.8, "mean_rare_recall": rare}
     scores = {**part, "recall": {CLASSES[0]: rare, CLASSES[1]: 0.95}}
-    return {"strategy": strategy, "classifier_seed": seed, "metrics": scores, "validation": scores}
+    seconds = {"classifier": 36.0}
+    if strategy in ("gan", "diffusion"):
+        seconds |= {"generator": 288.0, "synthesis": 36.0}
+    return {
+        "strategy": strategy,
+        "generator_seed": 0 if strategy in ("gan", "diffusion") else None,
+        "classifier_seed": seed,
+        "fold": 0,
+        "metrics": scores,
+        "validation": scores,
+        "confusion": [[8, 2], [0, 10]],
+        "seconds": seconds,
+    }
 
 
 def one_quality(kind: str, encoder: str = "domain CNN") -> dict[str, Any]:
