@@ -1,4 +1,4 @@
-"""Pages of results: a template becomes one self-contained HTML file, or a Markdown file with links."""
+"""Pages of results: a template becomes one self-contained HTML file, or Markdown or LaTeX with links."""
 
 import base64
 import re
@@ -8,7 +8,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from evaluation.latex import escaped
 from runtime.rundir import write_text
+
+# Marks of a template of LaTeX, where braces and % mean something else.
+MARKS = {
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "variable_start_string": "<<",
+    "variable_end_string": ">>",
+    "comment_start_string": "<#",
+    "comment_end_string": "#>",
+}
 
 
 def render(template: str, target: Path, **context: Any) -> None:
@@ -19,19 +30,28 @@ def render(template: str, target: Path, **context: Any) -> None:
 
     Args:
         template: Name of a file in ``evaluation/templates``.
-        target: The page; its suffix says which it is, ``.html`` or ``.md``.
+        target: The page; its suffix says which it is, ``.html``, ``.md`` or ``.tex``.
         context: What the template names.
     """
-    html = target.suffix == ".html"
+    made = {".html": None, ".md": _harmless, ".tex": _printed}[target.suffix]
     environment = Environment(
-        loader=PackageLoader("evaluation"), autoescape=html, trim_blocks=True, keep_trailing_newline=True
+        loader=PackageLoader("evaluation"),
+        autoescape=target.suffix == ".html",
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=made,
+        **(MARKS if target.suffix == ".tex" else {}),
     )
-    environment.finalize = None if html else _harmless
     environment.filters["verbatim"] = Markup
     environment.filters["embed"] = _embed
     environment.filters["link"] = lambda path: Path(path).relative_to(target.parent).as_posix()
     page = environment.get_template(template).render(**context)
     write_text(target, re.sub(r"\n{3,}", "\n\n", page))
+
+
+def _printed(value: object) -> object:
+    """Text that LaTeX prints as it stands."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _harmless(value: object) -> object:

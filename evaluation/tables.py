@@ -51,6 +51,11 @@ def points_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{points(low)} to {points(high)}"
 
 
+def listed(words: Sequence[str]) -> str:
+    """Words in a sentence: ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
 def mean_range(shares: Sequence[float]) -> str:
     """Mean of one share per generator, with the range where there are several."""
     mean = f"{sum(shares) / len(shares):.1%}"
