@@ -56,8 +56,8 @@ def cost_rows(costs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [
         {
             "strategy": str(cost["strategy"]),
-            "hours": f"{cost['hours']:.3g}",
-            "extra": f"{cost['extra']:.3g}" if cost["extra"] > 0 else "–",
+            "hours": _hours(cost["hours"]),
+            "extra": _hours(cost["extra"]) if cost["extra"] > 0 else "–",
             "gain": points(cost["gain"]) if cost["strategy"] != "real" else "–",
             "per_point": _per_point(cost, real),
             "made": "made" if cost["made"] else "",
@@ -70,4 +70,8 @@ def _per_point(cost: Mapping[str, Any], real: float) -> str:
     """Hours beyond those of `real`, per point gained over it; where nothing was gained, none."""
     if cost["strategy"] == "real" or points(cost["gain"]) == "0.0" or cost["gain"] < 0:
         return "–"
-    return f"{max(cost['hours'] - real, 0.0) / (100 * cost['gain']):.2g}"
+    return _hours(max(cost["hours"] - real, 0.0) / (100 * cost["gain"]))
+
+
+def _hours(hours: float) -> str:
+    return "< 0.001" if hours < 0.001 else f"{hours:.2g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cells.collections import XRAYS
 from evaluation.strategies import strategy_of
 from evaluation.tables import listed
 
@@ -19,7 +20,10 @@ def generator_sentences(results: Results) -> Iterator[str]:
     tellers = {"diffusion": _diffusion, "gan": _gan, "repeat": _repeat, "smote": _smote}
     for kind in kinds:
         if kind is not None and kind in tellers:
-            yield from tellers[kind](config["generators"].get(kind, {}))
+            recipe = config["generators"].get(kind, {})
+            yield from tellers[kind](recipe)
+            if recipe.get("augmentation") in ("dihedral", "auto") and not is_xray(config):
+                yield "Its training cells were flipped and turned by quarter turns."
     if any(kind in ("gan", "diffusion") for kind in kinds):
         yield "Generators saw the training cells alone."
     if any(kinds) and cells["added"]:
@@ -74,6 +78,12 @@ def _training(recipe: Config) -> str:
     return f"{recipe['steps']:,} steps of {recipe['batch']} images{rate}"
 
 
+def is_xray(config: Config) -> bool:
+    """Whether the images of a study are X-rays, which are neither flipped nor turned."""
+    data = config["data"]
+    return data["kind"] in XRAYS or data.get("modality") == "xray"
+
+
 def _drawing(recipe: Config) -> Iterator[str]:
     balance = recipe.get("balance")
     if balance == 1:
@@ -81,8 +91,6 @@ def _drawing(recipe: Config) -> Iterator[str]:
     elif balance:
         power = f"{1 - balance:.2g}"
         yield f"Training batches drew a class of n cells with a probability proportional to n to the {power}."
-    if recipe.get("augmentation") in ("dihedral", "auto"):
-        yield "Training cells were flipped and turned by quarter turns (X-rays were not)."
     if recipe.get("ema_half_life"):
         yield f"Weights were averaged with a half-life of {recipe['ema_half_life']:,} images."
     if recipe.get("start_from"):
@@ -128,7 +136,8 @@ def _gan(recipe: Config) -> Iterator[str]:
     yield (
         "A class-conditional GAN with R3GAN's relativistic loss and gradient penalties [@huang2024] and a "
         f"projection discriminator [@miyato2018] was trained with Adam [@kingma2015] for "
-        f"{_training(recipe)}; the penalties' weight went from {recipe['penalty']:g} to {recipe['final_penalty']:g}."
+        f"{_training(recipe)}; the penalties' weight went from {recipe['penalty']:g} to "
+        f"{recipe['final_penalty']:g}."
     )
     transforms = recipe.get("transforms")
     if transforms == "adaptive":

@@ -13,7 +13,7 @@ from typing import Any
 from cells.sources import CREDITS
 from evaluation.latex import escaped
 from evaluation.literature import LITERATURE
-from evaluation.method_generators import curation_sentences, generator_sentences
+from evaluation.method_generators import curation_sentences, generator_sentences, is_xray
 from evaluation.method_training import classifier_sentences, strategy_sentences
 from evaluation.references import cited_keys
 from evaluation.tables import listed
@@ -42,7 +42,7 @@ def method_text(results: Results) -> str:
         generator_sentences(results),
         curation_sentences(results),
         strategy_sentences(results),
-        classifier_sentences(config["classifier"]),
+        classifier_sentences(config["classifier"], is_xray(config)),
         _quality_sentences(results),
         _statistics_sentences(results),
         _machine_sentences(results),
@@ -122,8 +122,8 @@ def _quality_sentences(results: Results) -> Iterator[str]:
         yield (
             "Fidelity was measured against the test split, which no generator, encoder or filter had seen: "
             "Fréchet distance [@heusel2017], KID [@binkowski2018], precision and recall [@kynkaanniemi2019], "
-            f"density and coverage [@naeem2020], with torch-fidelity [@obukhov2020], on features of "
-            f"{listed(encoders)}."
+            f"density and coverage [@naeem2020], all but the last two with torch-fidelity [@obukhov2020], on "
+            f"features of {listed(encoders)}."
         )
         yield (
             f"Each figure is read against its floor, {results['config']['floor_repeats']} random halvings of "
@@ -155,9 +155,9 @@ def _statistics_sentences(results: Results) -> Iterator[str]:
     if "mean" in found:
         yield (
             "The primary contrast was fixed before the test cells were looked at: the strategy with "
-            "generated cells and the strategy without them that had the highest mean validation recall of the rare "
-            f"classes ({found['synthetic']} and {found['rival']}), compared on the test cells by the exact "
-            "two-sided sign-flip test [@fisher1935]."
+            "generated cells and the strategy without them that had the highest mean validation recall of "
+            f"the rare classes ({found['synthetic']} and {found['rival']}), compared on test cells by the "
+            "exact two-sided sign-flip test [@fisher1935]."
         )
         yield from _interval_sentences(found)
     compared = sum(f["mean_rare_recall"]["difference"] is not None for f in results["summary"].values())

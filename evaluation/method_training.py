@@ -71,11 +71,12 @@ def _of(phase: Any, key: str) -> Any:
     return phase.get(key) if isinstance(phase, Mapping) else getattr(phase, key, None)
 
 
-def classifier_sentences(config: Config) -> Iterator[str]:
+def classifier_sentences(config: Config, xray: bool) -> Iterator[str]:
     """The downstream network and its training.
 
     Args:
         config: The classifier's settings as `results.json` has them.
+        xray: Whether the images are X-rays, which are neither flipped nor turned.
     """
     network = config["network"]
     work = CITED["network"].get(network)
@@ -89,7 +90,8 @@ def classifier_sentences(config: Config) -> Iterator[str]:
         f"{config['batch']} cells with {optimizer}{f', peak learning rate {rate:g}' if rate else ''}."
     )
     if config.get("augmentation") == "mild":
-        yield "Training cells were flipped and turned (X-rays were not), and mildly changed in light and color."
+        turned = "" if xray else "flipped, turned and "
+        yield f"Training cells were {turned}mildly changed in light and color."
     if config.get("keep") == "best":
         yield "Of each training the network with the best validation recall was kept; all steps were made."
 

@@ -12,7 +12,7 @@ from evaluation.latex import escaped
 from runtime.rundir import write_text
 
 # Marks of a template of LaTeX, where braces and % mean something else.
-MARKS = {
+MARKS: dict[str, Any] = {
     "block_start_string": "<%",
     "block_end_string": "%>",
     "variable_start_string": "<<",
