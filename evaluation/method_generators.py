@@ -24,7 +24,7 @@ def generator_sentences(results: Results) -> Iterator[str]:
             yield from tellers[kind](recipe)
             if recipe.get("augmentation") in ("dihedral", "auto") and not is_xray(config):
                 yield "Its training cells were flipped and turned by quarter turns."
-    if any(kind in ("gan", "diffusion") for kind in kinds):
+    if any(strategy_of(name).models for name in results["summary"]):
         yield "Generators saw the training cells alone."
     if any(kinds) and cells["added"]:
         added = [f"{count:,} {name}" for name, count in cells["added"].items()]
@@ -34,7 +34,7 @@ def generator_sentences(results: Results) -> Iterator[str]:
 def curation_sentences(results: Results) -> Iterator[str]:
     """The filters between the generators and the training set."""
     rules = results["config"].get("curation", {})
-    modelled = any(record["generator"] != "repeat" for record in results["funnels"])
+    modelled = any(strategy_of(name).models for name in results["summary"])
     if not modelled or not rules:
         return
     if not rules.get("enabled", True):
@@ -157,4 +157,7 @@ def _repeat(recipe: Config) -> Iterator[str]:
 
 
 def _smote(recipe: Config) -> Iterator[str]:
-    yield "SMOTE [@chawla2002] interpolated between training cells of a class and their nearest neighbors."
+    yield (
+        "SMOTE [@chawla2002], in the space of principal components of the pixels, put cells between training "
+        "cells of a class and their nearest neighbors."
+    )

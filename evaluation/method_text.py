@@ -16,8 +16,10 @@ from evaluation.literature import LITERATURE
 from evaluation.method_generators import curation_sentences, generator_sentences, is_xray
 from evaluation.method_training import classifier_sentences, strategy_sentences
 from evaluation.references import cited_keys
+from evaluation.strategies import strategy_of
 from evaluation.tables import listed
 
+BOOTSTRAPPED = 15  # units from which on the interval over seeds and test cells is a bootstrap
 Results = Mapping[str, Any]
 Config = Mapping[str, Any]
 SOURCES = {
@@ -146,7 +148,7 @@ def _measures(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _statistics_sentences(results: Results) -> Iterator[str]:
     config, found = results["config"], results["conclusion"]
     seeds = config["seeds"]
-    generators = any(r["generator"] != "repeat" for r in results["fidelity"])
+    generators = any(strategy_of(name).models for name in results["summary"])
     own = "its own classifier" + (" and its own generators" if generators else "")
     unit = "its own classifier" if config["shared_generators"] else own
     yield f"The unit of the statistics is a seed with {unit}; there were {seeds}."
@@ -167,8 +169,22 @@ def _statistics_sentences(results: Results) -> Iterator[str]:
 
 
 def _interval_sentences(found: Mapping[str, Any]) -> Iterator[str]:
-    if found["low"] is not None:
+    if len(found.get("contenders", ())) > 1:
+        yield (
+            "The test repeats the choice in every sign pattern, among the strategies that could as well have "
+            f"been chosen ({listed(list(found['contenders']))})."
+        )
+    if found["low"] is None:
+        return
+    if found.get("over") != "seeds and test cells":
         yield "The 95% interval is that of Student's t over seeds."
+    elif found["n"] < BOOTSTRAPPED:
+        yield (
+            "The 95% interval takes both seeds and test cells as samples: the two-way variances of "
+            "[@owen2007] and Student's t."
+        )
+    else:
+        yield "The 95% interval is a BCa bootstrap [@efron1987] of seeds and test cells [@owen2007]."
 
 
 def _machine_sentences(results: Results) -> Iterator[str]:

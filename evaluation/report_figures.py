@@ -109,9 +109,18 @@ def primary_gain(results: Results, name: str | None = None) -> Gain | None:
     trials = Trials(results["trials"])
     seeds = trials.seeds(ours, rival)
     apart = trials.values(ours, CHOSEN_BY, seeds) - trials.values(rival, CHOSEN_BY, seeds)
-    label = f"{ours} over {rival}" if name is None else name
+    wide = (found["low"], found["high"])
+    # A study of an earlier version has the interval over seeds alone.
+    low, high = found.get("seed_low", found["low"]), found.get("seed_high", found["high"])
     return Gain(
-        label, found["mean"], found["low"], found["high"], seeds=apart.tolist(), made=True, primary=True
+        f"{ours} over {rival}" if name is None else name,
+        found["mean"],
+        low,
+        high,
+        None if None in wide or wide == (low, high) else wide,
+        apart.tolist(),
+        made=True,
+        primary=True,
     )
 
 

@@ -140,7 +140,7 @@ def _strips(results: Results, pictures: Pictures) -> list[dict[str, Any]]:
             "rows": [
                 {
                     "name": names.get(source, source),
-                    "made": source in ("gan", "diffusion"),
+                    "made": source != "real",
                     "image": pictures.copy(file),
                 }
                 for source, file in results["strips"][c].items()
