@@ -83,9 +83,7 @@ def escaped(text: str) -> str:
 
 
 def undeclared(text: str) -> list[str]:
-    """Declarations for the characters that pdfLaTeX would stop at, so that it prints their names instead.
-
-    LuaLaTeX and XeLaTeX print every character that their font has, and do not need them.
+    """Declarations for the characters that pdfLaTeX would stop at, so that it prints their code points.
 
     Args:
         text: A whole document.
