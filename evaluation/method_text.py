@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cells.sources import CREDITS
+from evaluation.gain import FURTHER, METRICS
 from evaluation.latex import escaped
 from evaluation.literature import LITERATURE
 from evaluation.method_generators import curation_sentences, generator_sentences, is_xray
@@ -19,6 +20,7 @@ from evaluation.references import cited_keys
 from evaluation.strategies import strategy_of
 from evaluation.tables import listed
 
+WORKS = {"auc": " [@yang2023]", "ece": " [@guo2017]"}
 BOOTSTRAPPED = 15  # units from which on the interval over seeds and test cells is a bootstrap
 Results = Mapping[str, Any]
 Config = Mapping[str, Any]
@@ -151,6 +153,11 @@ def _statistics_sentences(results: Results) -> Iterator[str]:
     generators = any(strategy_of(name).models for name in results["summary"])
     own = "its own classifier" + (" and its own generators" if generators else "")
     unit = "its own classifier" if config["shared_generators"] else own
+    first = next(iter(results["summary"].values()))
+    figures = [
+        f"{words}{WORKS.get(name, '')}" for name, words in {**METRICS, **FURTHER}.items() if name in first
+    ]
+    yield f"We report recall of each class and {listed(figures)} on the test cells."
     yield f"The unit of the statistics is a seed with {unit}; there were {seeds}."
     if config["shared_generators"] and generators:
         yield "All units shared one generator of each kind: the results are conditional on these generators."

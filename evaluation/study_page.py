@@ -16,7 +16,7 @@ from evaluation import statistics
 from evaluation.ablation_table import ablation_tables
 from evaluation.costs import cost_rows, strategy_costs
 from evaluation.figures import agreement_figure
-from evaluation.gain import METRICS
+from evaluation.gain import FURTHER, LOWER_IS_BETTER, METRICS
 from evaluation.morphology_table import study_morphology
 from evaluation.pictures import Pictures
 from evaluation.report_figures import is_copy, real_word, study_figures
@@ -50,7 +50,8 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
     cells, conclusion = results["cells"], results["conclusion"]
     pictures = Pictures(folder / "pictures", out / "figures", prefix)
     models = [s for s in results["summary"] if strategy_of(s).models]
-    shown = [m for m in METRICS if all(m in figures for figures in results["summary"].values())]
+    known = {**METRICS, **FURTHER}
+    shown = [m for m in known if all(m in figures for figures in results["summary"].values())]
     return {
         "name": name,
         "verdict": _verdict(conclusion, results["config"]["shared_generators"]),
@@ -63,7 +64,7 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "cells": _strips(results, pictures),
         "figures": study_figures(results, models, pictures),
         "recall_width": min(1016, 92 * len(cells["classes"]) + 190),
-        "metrics": [METRICS[m][0].upper() + METRICS[m][1:] for m in shown],
+        "metrics": [_heading(known[m], m) for m in shown],
         "strategies": [_strategy(s, results["summary"][s], s in models, shown) for s in results["summary"]],
         "reading": _reading(results),
         "lost": _lost(conclusion),
@@ -82,13 +83,18 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
     }
 
 
+def _heading(words: str, metric: str) -> str:
+    return words[0].upper() + words[1:] + (" (lower is better)" if metric in LOWER_IS_BETTER else "")
+
+
 def _verdict(conclusion: dict[str, Any], shared: bool) -> dict[str, str]:
     word = conclusion["verdict"]
     style = {"gain": "gain", "harm": "harm", "the study is broken": "broken"}.get(word, "open")
     measured = "mean" in conclusion
     detail = conclusion["sentence"].partition(": ")[2]  # the headline says what stands before it
+    scope = conclusion.get("scope", "for these generators" if shared and measured else "")
     return {
-        "word": word[0].upper() + word[1:] + (", for these generators" if shared and measured else ""),
+        "word": word[0].upper() + word[1:] + (f", {scope}" if scope else ""),
         "style": style,
         "sentence": detail[0].upper() + detail[1:],
         "difference": points(conclusion["mean"]) if measured else "",

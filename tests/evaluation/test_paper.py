@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.conclusion import conclude
 from evaluation.costs import cost_rows, strategy_costs
 from evaluation.figures import canvas, finish, strip
 from evaluation.latex import Table, as_float, escaped, tabular, undeclared
@@ -21,7 +22,7 @@ from evaluation.method_text import in_latex, in_words, method_text
 from evaluation.method_training import CITED
 from evaluation.references import bibtex, cited_keys
 from evaluation.report import read_study, write_report
-from evaluation.statistics import conclude, summarize
+from evaluation.statistics import summarize
 from evaluation.study_figures import mean_confusion, spread
 from evaluation.tables import listed
 from runtime.rundir import write_bytes, write_json

@@ -14,7 +14,9 @@ from cells.cellset import CellSet
 from evaluation.conclusion import conclude
 from evaluation.figures import contact_sheet, strip
 from evaluation.report import read_study, write_report
+from evaluation.settings import StudySettings
 from evaluation.statistics import summarize
+from evaluation.study import study_config
 from evaluation.tables import fidelity_tables, funnel_rows, mean_range, number
 from runtime.errors import InputError
 from runtime.rundir import write_bytes, write_json
@@ -129,11 +131,12 @@ def one_ablation() -> dict[str, Any]:
 
 def results() -> dict[str, Any]:
     trials = [one_trial(s, seed) for s in MEANS for seed in range(6)]
+    settings = StudySettings.model_validate({"data": {"kind": "phantom"}, "shared_generators": True})
     counts = {CLASSES[0]: 10, CLASSES[1]: 400}
     stage = {"filter": "duplicates", "rule": "the same <pixels>", "real_rejected": 0.02, "real_n": 50}
     stage |= {"in": {CLASSES[0]: 60}, "out": {CLASSES[0]: 45}}
     return {
-        "config": {"seeds": 6, "shared_generators": True, "note": "</pre><script>"},
+        "config": {**study_config(settings), "note": "</pre><script>"},
         "trials": trials,
         "summary": summarize(trials),
         "conclusion": conclude(
