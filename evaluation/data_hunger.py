@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 from sklearn.isotonic import IsotonicRegression
 
 from cells.long_tail import FEWEST, LongTailSettings
-from evaluation.statistics import CHOSEN_BY, Trials, interval, paired, verdict
+from evaluation.intervals import interval
+from evaluation.statistics import CHOSEN_BY, Trials, paired, verdict
 from evaluation.strategies import strategy_of
 from runtime.config import Settings
 from runtime.errors import InputError

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from evaluation.statistics import BASELINE, CHOSEN_BY, Trials, interval, paired
+from evaluation.intervals import interval
+from evaluation.statistics import BASELINE, CHOSEN_BY, Trials, paired
 from evaluation.strategies import FILL, JOIN, STRATEGIES, USES, dose_word, strategy_of
 from evaluation.tables import percent
 from runtime.config import Settings

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
-from scipy import stats
 
 from classifiers.networks import NETWORKS
 from evaluation.gain import METRICS
+from evaluation.intervals import nadeau_bengio
 from evaluation.statistics import ALPHA, BASELINE, CHOSEN_BY, holm
 from evaluation.strategies import JOIN, strategy_of
 from runtime.config import Settings
@@ -154,26 +154,6 @@ class SelectionDesign(Settings):
                 for fold in range(self.folds * self.repeats)
             ]
         )
-
-
-def nadeau_bengio(differences: Values, test_to_train: float) -> dict[str, Any]:
-    """The corrected resampled t test: for the folds of a (repeated) k-fold, which share training cells.
-
-    Args:
-        differences: One difference a fold, over all repeats, shape (n,), n >= 2.
-        test_to_train: Test cells over training cells of one split.
-
-    Returns:
-        `mean`, `low` and `high` (95%), `p` (two-sided) and `n`.
-
-    Source:
-        Nadeau and Bengio, Machine Learning 52, 2003: the variance of the mean is (1/n + test_to_train) s².
-    """
-    n, mean = len(differences), float(differences.mean())
-    error = float(np.sqrt((1 / n + test_to_train) * differences.var(ddof=1)))
-    reach = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * error
-    p = float(mean == 0) if error == 0 else float(2 * stats.t.sf(abs(mean) / error, n - 1))
-    return {"mean": mean, "low": mean - reach, "high": mean + reach, "p": p, "n": n}
 
 
 def _test_to_train(results: Results) -> float:

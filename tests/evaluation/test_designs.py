@@ -13,7 +13,8 @@ from evaluation.axis import run_studies
 from evaluation.data_hunger import HungerDesign, worth
 from evaluation.designs import jobs, rewrite_page, studies_of
 from evaluation.dose_response import DoseDesign, pays_until, without_cells
-from evaluation.model_selection import SelectionDesign, nadeau_bengio
+from evaluation.intervals import nadeau_bengio
+from evaluation.model_selection import SelectionDesign
 from evaluation.settings import StudySettings
 from runtime.config import load_config, validate
 from runtime.errors import InputError
