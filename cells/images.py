@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from cells.cellset import MICROSCOPY, XRAY
 from cells.decoding import DEFAULT, SUFFIXES, Decoding, Unreadable, decode
 from cells.packing import cache_folder, fit_square, pack, pack_readable
+from cells.policies import automatic, restained
+from runtime.errors import InputError
 
 if TYPE_CHECKING:
     import albumentations
@@ -37,6 +39,7 @@ __all__ = [
     "no_augmentation",
     "pack",
     "pack_readable",
+    "stain_augmentation",
     "strong_augmentation",
     "strong_xray_augmentation",
     "to_bytes",
@@ -205,15 +208,35 @@ def _reseeder(policy: Any) -> Callable[[int, int], None]:
     return reseed
 
 
+def _automatic(images: Tensor, seed: int, *, name: str, modality: str) -> Tensor:
+    """One of torchvision's policies, on images in one of the eight symmetries (X-rays as they are)."""
+    if modality == MICROSCOPY:
+        images = _turned(images, torch.Generator().manual_seed(seed))
+    return automatic(name, images.cpu(), seed, modality).to(images.device).float().div_(255)
+
+
+def stain_augmentation(images: Tensor, seed: int) -> Tensor:
+    """Flips and quarter turns, and the stain of each image varied, see `cells.policies.restained`.
+
+    Arguments and result as for `mild_augmentation`.
+    """
+    return restained(_turned(images, torch.Generator().manual_seed(seed)), seed)
+
+
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": no_augmentation,
     "mild": mild_augmentation,
     "strong": strong_augmentation,
+    "randaugment": partial(_automatic, name="randaugment", modality=MICROSCOPY),
+    "trivialaugment": partial(_automatic, name="trivialaugment", modality=MICROSCOPY),
+    "stain": stain_augmentation,
 }
 XRAY_AUGMENTATIONS: dict[str, Augmentation] = {
     "none": no_augmentation,
     "mild": mild_xray_augmentation,
     "strong": strong_xray_augmentation,
+    "randaugment": partial(_automatic, name="randaugment", modality=XRAY),
+    "trivialaugment": partial(_automatic, name="trivialaugment", modality=XRAY),
 }
 
 
@@ -223,8 +246,14 @@ def augmentation_of(name: str, modality: str) -> Augmentation:
     Args:
         name: One of `AUGMENTATIONS`.
         modality: One of `cells.cellset.MODALITIES`.
+
+    Raises:
+        InputError: If there is none for it: an X-ray has no stain.
     """
-    return (XRAY_AUGMENTATIONS if modality == XRAY else AUGMENTATIONS)[name]
+    policies = XRAY_AUGMENTATIONS if modality == XRAY else AUGMENTATIONS
+    if name not in policies:
+        raise InputError(f"augmentation={name} is not for X-rays; use one of {', '.join(policies)}.")
+    return policies[name]
 
 
 def is_image(path: Path) -> bool:

@@ -62,6 +62,22 @@ SMOTED = (
     Phase(share=0.2, loss="cross_entropy", trains="head", fresh_head=True, smote=True),
 )
 
+# Deferred re-weighting, the DRW of LDAM-DRW: class weights only once the learning rate is low.
+# Cao et al., NeurIPS 2019, arXiv:1906.07413.
+DEFERRED = (Phase(share=0.8), Phase(share=0.2, loss="ldam_weighted"))
+# Classifier retraining (cRT): features from cells as they come, then a fresh last layer from balanced ones.
+# Kang et al., ICLR 2020, arXiv:1910.09217.
+RETRAINED = (
+    Phase(share=0.8),
+    Phase(share=0.2, loss="cross_entropy", sampler="balanced", trains="head", fresh_head=True),
+)
+# Synthetic cells first, real ones after them.
+PRETRAINED = (Phase(share=0.5, cells="synthetic"), Phase(share=0.5, cells="real", restart=True))
+# All cells, then only real ones.
+FINETUNED = (Phase(share=0.7), Phase(share=0.3, cells="real", restart=True, lr=0.3))
+# All cells; then the last layer alone, on real ones.
+REAL_HEAD = (Phase(share=0.8), Phase(share=0.2, cells="real", trains="head"))
+
 
 def check_shares(phases: Sequence[Phase]) -> None:
     """Refuse phases that are not one whole training.

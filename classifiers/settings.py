@@ -59,7 +59,7 @@ class ClassifierSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-2
     loss: str = "cross_entropy"
     sampler: Literal["uniform", "balanced"] = "uniform"
-    augmentation: Literal["none", "mild", "strong"] = "mild"
+    augmentation: Literal["none", "mild", "strong", "randaugment", "trivialaugment", "stain"] = "mild"
     mixing: Literal["none", "mixup", "cutmix", "remix"] = "none"
     phases: tuple[Phase, ...] = ()
     synthetic_weight: Annotated[float, Field(ge=0, le=1)] = 1.0

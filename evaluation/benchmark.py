@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from classifiers.training import Classifier
 from evaluation.ablations import ablated
 from evaluation.answers import read_answers
 from evaluation.conclusion import conclude
@@ -55,6 +54,7 @@ from evaluation.study import (
     trials,
 )
 from evaluation.synthetic_cells import accepted, drawn, made_of, training_seconds
+from evaluation.tuning import fit_tuned
 from generators import RESAMPLERS
 from runtime.rundir import RunDir, read_json, write_bytes, write_json
 from runtime.seeds import seed_of
@@ -116,9 +116,12 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
         train, seconds = added if strategy.only else split.train + added, made["seconds"]
     begun = time.monotonic()
     settings = study.settings.classifier.model_copy(update=strategy.training)
-    classifier = Classifier(train.classes, settings)
-    classifier.fit(
+    classifier, choice = fit_tuned(
         train,
+        split.val,
+        settings,
+        study.settings.tune,
+        study.rare,
         seed=seed_of("study", "classifier", trial.classifier_seed),
         description=f"{trial.strategy} seed {trial.classifier_seed}",
     )
@@ -133,6 +136,7 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
         "validation": scores(split.val.labels, on_val, train.classes, study.rare),
         "confusion": confusion(split.test.labels, on_test.argmax(axis=1), len(train.classes)).tolist(),
         "train_counts": train.counts,
+        **choice,
         "seconds": {"classifier": round(time.monotonic() - begun, 2), **seconds},
     }
 

@@ -18,7 +18,8 @@ from evaluation.dose_response import DoseDesign
 from evaluation.encoders import DomainSettings, EncoderSettings
 from evaluation.model_selection import SelectionDesign
 from evaluation.monitor import WatchSettings
-from evaluation.strategies import USUAL, strategy_of
+from evaluation.strategies import DECIDED, USUAL, strategy_of
+from evaluation.tuning import Tune, check_tune
 from generators.diffusion import DiffusionSettings
 from generators.gan import GanSettings
 from generators.smote import SmoteSettings
@@ -60,7 +61,9 @@ class StudySettings(Settings):
         generators: Recipe of each kind of generator.
         monitor: How trainings of generators are watched on validation cells, and which moment is kept;
             null keeps the last step.
-        classifier: The downstream network; the strategy sets its loss, sampler and augmentation.
+        classifier: The downstream network; the strategy sets its loss, sampler, augmentation, phases, ….
+        tune: Settings of the classifier to choose on validation cells, by key, each with its candidates, e.g.
+            ``classifier.lr: [0.005, 0.01]``: the same ones for every trial of every strategy.
         curation: What synthetic cells must pass.
         ablation: Score what each filter of the curation alone lets through, on the cells drawn by the
             generators of seed 0, which are kept under ``drawn/``.
@@ -87,6 +90,7 @@ class StudySettings(Settings):
     generators: GeneratorsSettings = GeneratorsSettings()
     monitor: WatchSettings | None = None
     classifier: ClassifierSettings = ClassifierSettings()
+    tune: Tune = Field(default_factory=dict)
     curation: CurationSettings = CurationSettings()
     ablation: bool = True
     surplus: float = Field(1.5, ge=1.0, le=20.0)
@@ -111,11 +115,27 @@ class StudySettings(Settings):
     @classmethod
     def _left_to_strategies(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            for key in ("loss", "sampler", "augmentation"):
+            for key in DECIDED:
                 usual = ClassifierSettings.model_fields[key].default  # as in a saved config
-                if value.get(key, usual) != usual:
+                given = value.get(key, usual)
+                if (tuple(given) if isinstance(given, list) else given) != usual:
                     raise ValueError(f"'{key}' is what strategies differ in: leave it out")
         return value
+
+    @field_validator("tune", mode="before")
+    @classmethod
+    def _dotted(cls, value: Any) -> Any:
+        nested = value.get("classifier") if isinstance(value, dict) else None
+        if not isinstance(nested, dict):
+            return value
+        rest = {key: values for key, values in value.items() if key != "classifier"}
+        return {**rest, **{f"classifier.{key}": values for key, values in nested.items()}}
+
+    @field_validator("tune")
+    @classmethod
+    def _tunable(cls, tune: Tune) -> Tune:
+        check_tune(tune)
+        return tune
 
     @field_validator("preprocess")
     @classmethod

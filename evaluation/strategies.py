@@ -12,13 +12,13 @@ place of the study's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from classifiers.networks import NETWORKS
-from classifiers.phases import SMOTED
+from classifiers.phases import DEFERRED, FINETUNED, PRETRAINED, REAL_HEAD, RETRAINED, SMOTED
 from generators import RESAMPLERS
 from runtime.errors import InputError, suggest
 
@@ -77,7 +77,24 @@ STRATEGIES: dict[str, Strategy] = {
     "class_weights": Strategy("real, rare classes weigh more in the loss", {"loss": "class_weights"}),
     "logit_adjustment": Strategy("real, logits shifted by class share", {"loss": "logit_adjustment"}),
     "imagenet": Strategy("real, network begins with ImageNet's weights", {"weights": "imagenet"}),
+    "effective_weights": Strategy(
+        "real, rare classes weigh more by effective number", {"loss": "effective_weights"}
+    ),
+    "focal": Strategy("real, focal loss", {"loss": "focal"}),
+    "balanced_softmax": Strategy("real, softmax weighted by class counts", {"loss": "balanced_softmax"}),
+    "ldam": Strategy("real, wider margins for rare classes", {"loss": "ldam"}),
+    "ldam_drw": Strategy(
+        "real, wider margins for rare classes, class weights at the end", {"loss": "ldam", "phases": DEFERRED}
+    ),
+    "post_hoc": Strategy("real, logits shifted by class share when predicting", {"post_hoc": 1.0}),
+    "crt": Strategy("real, last layer trained again on balanced classes", {"phases": RETRAINED}),
     "strong_augmentation": Strategy("real, strong augmentation policy", {"augmentation": "strong"}),
+    "randaugment": Strategy("real, RandAugment", {"augmentation": "randaugment"}),
+    "trivialaugment": Strategy("real, TrivialAugment", {"augmentation": "trivialaugment"}),
+    "stain": Strategy("real, stain varied in strength, hue and light", {"augmentation": "stain"}),
+    "mixup": Strategy("real, MixUp", {"mixing": "mixup"}),
+    "cutmix": Strategy("real, CutMix", {"mixing": "cutmix"}),
+    "remix": Strategy("real, ReMix: mixed labels favor the rarer class", {"mixing": "remix"}),
     "repeat": Strategy("real, plus as many repeated cells (control)", generator="repeat"),
     "smote": Strategy("real, plus cells between real ones (SMOTE)", generator="smote"),
     "feature_smote": Strategy(
@@ -92,7 +109,24 @@ USES: dict[str, Strategy] = {
     "only": Strategy("in the place of all real cells", only=True),
     "uncurated": Strategy("as they were drawn, past no filter", uncurated=True),
     "mixed_seeds": Strategy("from the generators of all seeds in equal parts", mixed_seeds=True),
+    "light_synthetic": Strategy("synthetic cells count 0.3 in the loss", {"synthetic_weight": 0.3}),
+    "real_priors": Strategy("class shares of the real cells alone", {"priors": "real"}),
+    "pretrain": Strategy("synthetic cells first, then real ones", {"phases": PRETRAINED}),
+    "finetune": Strategy("all cells first, then real ones", {"phases": FINETUNED}),
+    "real_head": Strategy("last layer at last on real cells alone", {"phases": REAL_HEAD}),
 }
+# Settings of the classifier that strategies decide, and so a study does not; others, such as the network or
+# its first weights, either may.
+DECIDED = (
+    "augmentation",
+    "loss",
+    "mixing",
+    "phases",
+    "post_hoc",
+    "priors",
+    "sampler",
+    "synthetic_weight",
+)
 DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 # What a study compares unless it names its own.
 USUAL = (
@@ -128,15 +162,15 @@ def strategy_of(name: str) -> Strategy:
             raise InputError(f"the strategy '{name}' {why}; join words that each decide something else.")
         decided |= part.decides()
     made = Strategy("", **{key: decided.pop(key) for key in OF_CELLS if key in decided})
-    _check_cells(name, made)
+    _check_cells(name, made, words)
     first, *rest = (part.about.removeprefix("real, plus " * made.only) for part in parts)
     about = "; ".join([first, *(text.removeprefix("real, ") for text in rest)])
     return replace(made, about=about, training=decided)
 
 
-def _check_cells(name: str, made: Strategy) -> None:
+def _check_cells(name: str, made: Strategy, words: Sequence[str]) -> None:
     """Refuse words on the use of cells that no generator, or none of that kind, gives."""
-    if made.generator is None and made.decides():
+    if made.generator is None and any(word in USES or DOSE.fullmatch(word) for word in words):
         raise InputError(
             f"the strategy '{name}' says how the cells of a generator are used and names none; "
             f"put one before it, e.g. diffusion{JOIN}{name}."

@@ -15,6 +15,7 @@ import numpy as np
 
 from cells import sources
 from cells.balance import BalancePlan, plan_balance
+from cells.images import augmentation_of
 from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
@@ -208,7 +209,12 @@ class Study:
         self.say(f"training the {role}, a classifier of the evaluation itself")
         begun = time.monotonic()
         settings = self.settings.classifier.model_copy(
-            update={"loss": "logit_adjustment", "augmentation": "mild", "sampler": "uniform"}
+            update={
+                "loss": "logit_adjustment",
+                "augmentation": "mild",
+                "sampler": "uniform",
+                "keep": "last",
+            }
         )
         net = Classifier(self.split.train.classes, settings)
         net.fit(self.split.train, seed=seed_of("study", role), description=role)
@@ -262,6 +268,7 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
         classifier = settings.classifier.model_copy(update=dict(strategy_of(name).training))
         check_size(classifier.network, split.train.image_size)
         check_weights(classifier)
+        augmentation_of(classifier.augmentation, split.train.modality)  # or there is none for these cells
     for kind in {strategy_of(s).generator for s in settings.strategies if settings.models(s)}:
         recipe = getattr(settings.generators, str(kind))
         symmetry_of(recipe.augmentation, split.train.modality)

@@ -8,7 +8,17 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from classifiers.losses import LOSSES, class_weights, cross_entropy, logit_adjustment
+from classifiers.losses import (
+    LOSSES,
+    balanced_softmax,
+    class_weights,
+    cross_entropy,
+    effective_weights,
+    focal,
+    ldam,
+    ldam_weighted,
+    logit_adjustment,
+)
 
 COUNTS = torch.tensor([80, 15, 5])
 
@@ -50,7 +60,62 @@ def test_logit_adjustment_of_equal_counts_is_cross_entropy(batch: tuple[Tensor, 
     assert float(logit_adjustment(equal)(*batch)) == pytest.approx(float(cross_entropy(equal)(*batch)))
 
 
-@pytest.mark.parametrize("name", ["class_weights", "logit_adjustment"])
+def test_effective_weights_count_each_further_cell_for_less(batch: tuple[Tensor, Tensor]) -> None:
+    logits, targets = batch
+    worth = np.array([sum(0.999**k for k in range(n)) for n in (80, 15, 5)])  # the same, as a sum
+    each = -log_softmax(logits.numpy())[np.arange(12), targets.numpy()]
+    weights = (1 / worth)[targets.numpy()]
+    expected = (weights * each).sum() / weights.sum()
+    assert float(effective_weights(COUNTS)(logits, targets)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_focal_is_cross_entropy_less_of_what_is_known(batch: tuple[Tensor, Tensor]) -> None:
+    logits, targets = batch
+    right = np.exp(log_softmax(logits.numpy())[np.arange(12), targets.numpy()])
+    expected = (-((1 - right) ** 2) * np.log(right)).mean()
+    assert float(focal(COUNTS)(logits, targets)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_balanced_softmax_weighs_by_counts_and_is_logit_adjustment(batch: tuple[Tensor, Tensor]) -> None:
+    logits, targets = batch
+    weighted = np.array([80, 15, 5]) * np.exp(logits.numpy())
+    shares = weighted[np.arange(12), targets.numpy()] / weighted.sum(axis=1)
+    loss = float(balanced_softmax(COUNTS)(logits, targets))
+    assert loss == pytest.approx(-np.log(shares).mean(), rel=1e-9)
+    assert loss == pytest.approx(float(logit_adjustment(COUNTS)(logits, targets)), rel=1e-9)
+
+
+def ldam_by_hand(logits: Tensor, targets: Tensor) -> NDArray[np.float64]:
+    margins = 0.5 * np.array([80, 15, 5]) ** -0.25 / 5**-0.25
+    shifted = logits.numpy().copy()
+    shifted[np.arange(12), targets.numpy()] -= 30 * margins[targets.numpy()]
+    losses: NDArray[np.float64] = -log_softmax(shifted)[np.arange(12), targets.numpy()]
+    return losses
+
+
+def test_ldam_takes_a_margin_off_the_true_class(batch: tuple[Tensor, Tensor]) -> None:
+    expected = ldam_by_hand(*batch)
+    assert float(ldam(COUNTS)(*batch)) == pytest.approx(expected.mean(), rel=1e-9)
+    worth = np.array([sum(0.999**k for k in range(n)) for n in (80, 15, 5)])
+    weights = (1 / worth)[batch[1].numpy()]
+    deferred = (weights * expected).sum() / weights.sum()
+    assert float(ldam_weighted(COUNTS)(*batch)) == pytest.approx(deferred, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_part_of_two_is_as_good_as_a_row_twice(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    logits, targets = batch
+    loss, ones = LOSSES[name](COUNTS), torch.ones(12)
+    assert float(loss(logits, targets, ones)) == pytest.approx(float(loss(logits, targets)))
+    parts = torch.cat([torch.tensor([2.0, 0.0]), ones[2:]])
+    rows = [0, 0, *range(2, 12)]
+    assert float(loss(logits, targets, parts)) == pytest.approx(float(loss(logits[rows], targets[rows])))
+    assert float(loss(logits, targets, 0 * ones)) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["class_weights", "effective_weights", "logit_adjustment", "balanced_softmax"]
+)
 def test_a_rare_class_pulls_harder_than_under_plain_cross_entropy(name: str) -> None:
     pulls = {}
     for loss in ("cross_entropy", name):

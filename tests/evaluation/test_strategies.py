@@ -3,15 +3,17 @@
 import pytest
 
 from classifiers.networks import NETWORKS
+from classifiers.phases import PRETRAINED
 from classifiers.training import ClassifierSettings
-from evaluation.strategies import STRATEGIES, USUAL, dose_word, strategy_of
-from runtime.config import validate
+from evaluation.settings import StudySettings
+from evaluation.strategies import DECIDED, STRATEGIES, USES, USUAL, dose_word, strategy_of
+from runtime.config import to_dict, validate
 from runtime.errors import InputError
 
 
-@pytest.mark.parametrize("word", STRATEGIES)
-def test_every_word_sets_what_a_classifier_has(word: str) -> None:
-    validate(ClassifierSettings, dict(strategy_of(word).training), word)
+@pytest.mark.parametrize("name", [*STRATEGIES, *(f"repeat+{use}" for use in USES)])
+def test_every_word_sets_what_a_classifier_has(name: str) -> None:
+    validate(ClassifierSettings, dict(strategy_of(name).training), name)
 
 
 def test_the_usual_ones_are_words() -> None:
@@ -68,6 +70,10 @@ def test_only_gan_and_diffusion_are_models() -> None:
         ("diffusion+x0", "'x0' is no dose; write x1"),
         ("diffusion+x3.0", "'x3.0' is no dose; write x3"),
         ("fast+resnet18", "decides its lr twice"),
+        ("real_priors", "names none; put one before it, e.g. diffusion.real_priors"),
+        ("logit_adjustment+pretrain", "names none"),
+        ("diffusion+pretrain+real_head", "decides its phases twice"),
+        ("ldam_drw+crt", "decides its phases twice"),
     ],
 )
 def test_a_name_that_makes_no_sense_is_refused(name: str, words: str) -> None:
@@ -83,6 +89,35 @@ def test_doses_and_uses_stand_beside_a_generator() -> None:
     alone = strategy_of("gan+only+fill")
     assert (alone.generator, alone.dose, alone.only) == ("gan", "fill", True)
     assert [dose_word(dose) for dose in (0.25, 1.0, 10, "fill")] == ["x0.25", "x1", "x10", "fill"]
+
+
+def test_words_for_synthetic_cells_join_any_loss() -> None:
+    joined = strategy_of("diffusion+logit_adjustment+real_priors+light_synthetic+pretrain")
+    assert joined.training == {
+        "loss": "logit_adjustment",
+        "priors": "real",
+        "synthetic_weight": 0.3,
+        "phases": PRETRAINED,
+    }
+
+
+@pytest.mark.parametrize("key", DECIDED)
+def test_a_study_leaves_to_strategies_what_they_decide(key: str) -> None:
+    other = {
+        "augmentation": "strong",
+        "loss": "focal",
+        "mixing": "mixup",
+        "phases": [{"share": 1}],
+        "post_hoc": 1,
+        "priors": "real",
+        "sampler": "balanced",
+        "synthetic_weight": 0.5,
+    }[key]
+    plain = {"data": {"kind": "phantom"}, "strategies": ["real"]}
+    with pytest.raises(InputError, match=f"'{key}' is what strategies differ in"):
+        validate(StudySettings, {**plain, "classifier": {key: other}}, "here")
+    study = validate(StudySettings, plain, "here")
+    assert validate(StudySettings, to_dict(study), "here") == study
 
 
 def test_a_network_is_a_word() -> None:
