@@ -11,6 +11,7 @@ from torch import Tensor
 
 FOCUS = 2.0  # gamma of the focal loss
 EFFECTIVE_BETA = 0.999  # a class's 1,000th cell is worth a third of its first
+DEFERRED_BETA = 0.9999  # of LDAM-DRW, as in its paper
 LARGEST_MARGIN = 0.5  # of LDAM, for the rarest class
 COSINE_SCALE = 30.0  # from cosines in [-1, 1] to logits
 
@@ -84,7 +85,7 @@ def effective_weights(counts: Tensor) -> Loss:
     Source:
         Cui et al., CVPR 2019, arXiv:1901.05555, proposition 1.
     """
-    return Loss(weights=_by_effective_number(counts))
+    return Loss(weights=_by_effective_number(counts, EFFECTIVE_BETA))
 
 
 def focal(counts: Tensor) -> Loss:
@@ -144,8 +145,10 @@ def ldam(counts: Tensor) -> Loss:
 
 
 def ldam_weighted(counts: Tensor) -> Loss:
-    """`ldam`, in which each class weighs as in `effective_weights`: the deferred part of LDAM-DRW."""
-    return Loss(margins=_margins(counts), weights=_by_effective_number(counts))
+    """`ldam`, in which each class weighs as in `effective_weights`, with β = 0.9999: the deferred part of
+    LDAM-DRW.
+    """
+    return Loss(margins=_margins(counts), weights=_by_effective_number(counts, DEFERRED_BETA))
 
 
 def log_shares(counts: Tensor) -> Tensor:
@@ -154,9 +157,9 @@ def log_shares(counts: Tensor) -> Tensor:
     return (seen / seen.sum()).log()
 
 
-def _by_effective_number(counts: Tensor) -> Tensor:
+def _by_effective_number(counts: Tensor, beta: float) -> Tensor:
     """Weights of the classes, shape (C,); their mean is 1."""
-    effective = (1 - EFFECTIVE_BETA ** counts.clamp(min=1).double()) / (1 - EFFECTIVE_BETA)
+    effective = (1 - beta ** counts.clamp(min=1).double()) / (1 - beta)
     weights = 1 / effective
     return weights * (len(counts) / weights.sum())
 

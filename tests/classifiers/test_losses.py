@@ -96,7 +96,7 @@ def ldam_by_hand(logits: Tensor, targets: Tensor) -> NDArray[np.float64]:
 def test_ldam_takes_a_margin_off_the_true_class(batch: tuple[Tensor, Tensor]) -> None:
     expected = ldam_by_hand(*batch)
     assert float(ldam(COUNTS)(*batch)) == pytest.approx(expected.mean(), rel=1e-9)
-    worth = np.array([sum(0.999**k for k in range(n)) for n in (80, 15, 5)])
+    worth = np.array([sum(0.9999**k for k in range(n)) for n in (80, 15, 5)])
     weights = (1 / worth)[batch[1].numpy()]
     deferred = (weights * expected).sum() / weights.sum()
     assert float(ldam_weighted(COUNTS)(*batch)) == pytest.approx(deferred, rel=1e-9)

@@ -1,5 +1,6 @@
 """Settings chosen on validation cells: the same candidates for all, and the record of the choice."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from cells.cellset import CellSet
 from cells.phantom import phantoms
 from classifiers.settings import ClassifierSettings
 from classifiers.training import Classifier
+from evaluation.benchmark import run_study
 from evaluation.settings import StudySettings
 from evaluation.tuning import candidates, fit_tuned
 from runtime.config import load_config
@@ -78,3 +80,33 @@ def test_a_config_reads_back() -> None:
     assert study.tune == {"classifier.lr": (0.1, 0.2)}
     again = StudySettings.model_validate(study.model_dump(mode="json"))
     assert again == study == StudySettings.model_validate({**study.model_dump(mode="json"), "tune": words})
+
+
+def test_a_study_tunes_every_strategy_alike_and_says_what_was_chosen(tmp_path: Path) -> None:
+    tiny = {"network": "fast", "width": 4, "steps": 5, "batch": 8}
+    study = StudySettings.model_validate(
+        {
+            "data": {
+                "kind": "phantom",
+                "image_size": 16,
+                "counts": {"lobed": 24, "round": 20, "blast": 5},
+                "val_per_class": 4,
+                "test_per_class": 4,
+            },
+            "rare": ["blast"],
+            "balance": {"to": 0.5},
+            "strategies": ["real", "crt", "repeat+logit_adjustment+real_priors+real_head"],
+            "seeds": 1,
+            "classifier": {**tiny, "keep": "best"},
+            "tune": {"classifier.lr": [0.001, 0.01]},
+            "encoder": {"kind": "domain", "classifier": tiny},
+            "floor_repeats": 2,
+        }
+    )
+    results = run_study(study, tmp_path / "study", lambda _: None)
+    assert [trial["strategy"] for trial in results["trials"]] == list(study.strategies)
+    for trial in results["trials"]:
+        assert len(trial["tuned"]["candidates"]) == 2
+        figures = [row["mean_rare_recall"] for row in trial["tuned"]["candidates"]]
+        assert trial["validation"]["mean_rare_recall"] == max(figures)
+    assert results["trials"][2]["train_counts"]["blast"] > 5
