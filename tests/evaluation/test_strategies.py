@@ -11,7 +11,7 @@ from runtime.config import to_dict, validate
 from runtime.errors import InputError
 
 
-@pytest.mark.parametrize("name", [*STRATEGIES, *(f"repeat+{use}" for use in USES)])
+@pytest.mark.parametrize("name", [*STRATEGIES, *(f"gan+{use}" for use in USES)])
 def test_every_word_sets_what_a_classifier_has(name: str) -> None:
     validate(ClassifierSettings, dict(strategy_of(name).training), name)
 
