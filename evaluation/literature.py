@@ -47,6 +47,13 @@ LITERATURE: dict[str, Reference] = {
         *(2020, "Computers in Biology and Medicine", "121", "103792", "10.1016/j.compbiomed.2020.103792"),
     ),
     # Preprocessing
+    "tellez2019": article(
+        "Tellez, D. and Litjens, G. and Bándi, P. and Bulten, W. and Bokhorst, J.-M. and Ciompi, F. and "
+        "van der Laak, J.",
+        "Quantifying the effects of data augmentation and stain color normalization in convolutional "
+        "neural networks for computational pathology",
+        *(2019, "Medical Image Analysis", "58", "101544", "10.1016/j.media.2019.101544"),
+    ),
     "reinhard2001": article(
         "Reinhard, E. and Ashikhmin, M. and Gooch, B. and Shirley, P.",
         "Color Transfer between Images",

@@ -23,7 +23,7 @@ CITED: dict[str, dict[str, str]] = {
     "mixing": {"mixup": "zhang2018", "cutmix": "yun2019", "remix": "chou2020"},
     "augmentation": {
         "strong": "buslaev2020",
-        "stain": "buslaev2020",
+        "stain": "tellez2019",
         "randaugment": "cubuk2020",
         "trivialaugment": "muller2021",
     },
