@@ -33,13 +33,16 @@ from numpy.typing import NDArray
 
 from evaluation.ablations import ablated
 from evaluation.answers import read_answers
+from evaluation.cluster import await_report, submit
 from evaluation.conclusion import conclude
 from evaluation.diversity import within
+from evaluation.executors import run_trials
 from evaluation.figures import contact_sheet
 from evaluation.findings import measure, overall, save_pairs, save_strips
 from evaluation.gain import confusion, scores
+from evaluation.joining import joined_study, logged
 from evaluation.report import write_report
-from evaluation.running import run_trials
+from evaluation.running import LOG, attempt, numbered, require_all
 from evaluation.settings import StudySettings
 from evaluation.statistics import summarize
 from evaluation.strategies import STRATEGIES, strategy_of
@@ -56,6 +59,7 @@ from evaluation.study import (
 from evaluation.synthetic_cells import accepted, drawn, made_of, training_seconds
 from evaluation.tuning import fit_tuned
 from generators import RESAMPLERS
+from runtime.config import load_config
 from runtime.rundir import RunDir, read_json, write_bytes, write_json
 from runtime.seeds import seed_of
 
@@ -77,17 +81,15 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
         InputError: For settings, cells or a directory that cannot give an answer.
     """
     study = open_study(settings, RunDir(out, study_config(settings)), say)
-    with study.run as run:
-        claim(study)
-        if study.split.preprocessing is not None:
-            for notice in study.split.preprocessing.notices:
-                say(f"WARNING: {notice}")
-        write_bytes(run.path / "cells.png", contact_sheet(study.split.train))
-        say(f"the training cells are pictured in {run.path / 'cells.png'}")
-        run_trials(study, complete)
-        results = gather(study, measured(study), ablated(study, partial(drawn, study)))
-        write_json(run.path / "results.json", results)
-        write_report([(out.name, out, results)], out)
+    with study.run:
+        _begin(study)
+        if settings.cluster is None:
+            run_trials(study, complete)
+            results = finish(study)
+        else:
+            report = submit(study, on_node)
+    if settings.cluster is not None:
+        results = await_report(study, report)
     say(results["conclusion"]["sentence"])
     if study.split.warning:
         say(study.split.warning)
@@ -95,6 +97,43 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
         say(notice)
     say(f"report: {out / 'report.html'}")
     return results
+
+
+def _begin(study: Study) -> None:
+    """Claim the study's directory, and show the cells."""
+    claim(study)
+    if study.split.preprocessing is not None:
+        for notice in study.split.preprocessing.notices:
+            study.say(f"WARNING: {notice}")
+    write_bytes(study.run.path / "cells.png", contact_sheet(study.split.train))
+    study.say(f"the training cells are pictured in {study.run.path / 'cells.png'}")
+
+
+def finish(study: Study) -> dict[str, Any]:
+    """Measure and write what follows the last trial.
+
+    Raises:
+        PartFailed: If a trial has no result.
+    """
+    require_all(study)
+    out = study.run.path
+    results = gather(study, measured(study), ablated(study, partial(drawn, study)))
+    write_json(out / "results.json", results)
+    write_report([(out.name, out, results)], out)
+    return results
+
+
+def on_node(out: Path, trial: str | None) -> None:
+    """What a job of a cluster does: a trial, by its folder, or with None what follows the last one."""
+    if trial is None:
+        settings = load_config(StudySettings, out / "config.yaml")
+        study = open_study(settings, RunDir(out, study_config(settings)), say_aloud)
+        with study.run:
+            finish(study)
+        return
+    with logged(out / trial / LOG):
+        study = joined_study(out, 1, say_aloud)
+        attempt(study, *numbered(study.settings, trial), complete)
 
 
 def complete(study: Study, number: int, trial: Trial) -> None:

@@ -1,7 +1,7 @@
-"""Trials as jobs of their own: tried one by one here, by a pool of processes, or by a cluster.
+"""Trials as jobs of their own, whatever process runs them.
 
-However they run, a trial is `attempt`: under a lease, so that nobody else runs it; with a log; and a failure
-is written down and stops no other trial.
+A trial is an `attempt`: under a lease, so that nobody else runs it; with a log; and a failure is written down
+and stops no other trial.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.settings import StudySettings
+from evaluation.strategies import strategy_of
 from evaluation.study import Study, Trial, pending, trials
+from evaluation.synthetic_cells import kind_of
+from generators.protocol import MODEL
 from runtime.command import NO_ROOM
 from runtime.errors import InputError, PartFailed
 from runtime.lease import FOLDER, Taken, holding
@@ -22,6 +27,47 @@ from runtime.rundir import read_json, write_json
 LOG, FAILED, RUNNING = "log.txt", "failed.json", "running.json"
 NAMED = 5  # failed trials in one sentence
 Perform = Callable[[Study, int, Trial], object]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial of a study, as another process is told of it.
+
+    Attributes:
+        out: The study's directory.
+        trial: The trial's folder in it.
+        needs: Names the generator whose cells it takes; None if it takes none.
+        ready: Whether that generator is trained already.
+    """
+
+    out: Path
+    trial: str
+    needs: tuple[str, str, int] | None = None
+    ready: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where its result belongs."""
+        return self.out / self.trial
+
+
+def job_of(study: Study, trial: Trial) -> Job:
+    """The job of a trial."""
+    source, seed, out = strategy_of(trial.strategy).source, trial.generator_seed, study.run.path
+    if source is None or seed is None:
+        return Job(out, trial.folder.as_posix())
+    kind = kind_of(source)
+    ready = (out / "generators" / kind / f"seed-{seed}" / MODEL / "config.json").exists()
+    return Job(out, trial.folder.as_posix(), (str(out), kind, seed), ready)
+
+
+def numbered(settings: StudySettings, folder: str) -> tuple[int, Trial]:
+    """The trial of a folder, and its number from 1."""
+    return next(
+        (number, trial)
+        for number, trial in enumerate(trials(settings), start=1)
+        if trial.folder.as_posix() == folder
+    )
 
 
 def attempt(study: Study, number: int, trial: Trial, perform: Perform) -> bool:
@@ -56,10 +102,10 @@ def lease_of(out: Path, trial: Trial) -> Path:
 
 
 def _perform(folder: Path, work: Callable[[], object]) -> None:
+    (folder / FAILED).unlink(missing_ok=True)
     write_json(folder / RUNNING, {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()})
     try:
         work()
-        (folder / FAILED).unlink(missing_ok=True)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
@@ -84,22 +130,6 @@ def note_failure(folder: Path, error: Exception | str) -> None:
     )
 
 
-def run_trials(study: Study, perform: Perform) -> None:
-    """Run what is left of a study, one trial after the other, in this process.
-
-    Args:
-        study: The study, its directory entered.
-        perform: Runs a trial and writes its result.
-
-    Raises:
-        PartFailed: If a trial failed, after all others were run.
-    """
-    for number, trial in pending(study):
-        if not attempt(study, number, trial, perform):
-            study.say(f"[{number}/{len(trials(study.settings))}] {_why(study.run.path, trial)}")
-    require_all(study)
-
-
 def require_all(study: Study) -> None:
     """Refuse to go on to a report while trials have no result.
 
@@ -111,13 +141,14 @@ def require_all(study: Study) -> None:
         whole = len(trials(study.settings))
         raise PartFailed(
             f"{len(left)} of {whole} trials have no result, so there is no report yet; the others are kept. "
-            f"{'; '.join(_why(study.run.path, trial) for trial in left[:NAMED])}"
+            f"{'; '.join(why(study.run.path, trial) for trial in left[:NAMED])}"
             f"{f'; and {len(left) - NAMED} more' if len(left) > NAMED else ''}. "
             "Run the same command again to try them again."
         )
 
 
-def _why(out: Path, trial: Trial) -> str:
+def why(out: Path, trial: Trial) -> str:
+    """Why a trial has no result, in words."""
     name, folder = f"{trial.strategy} seed {trial.classifier_seed}", out / trial.folder
     if (folder / FAILED).exists():
         failure = read_json(folder / FAILED)

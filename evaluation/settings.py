@@ -20,6 +20,7 @@ from evaluation.model_selection import SelectionDesign
 from evaluation.monitor import WatchSettings
 from evaluation.strategies import DECIDED, USUAL, strategy_of
 from evaluation.tuning import Tune, check_tune
+from evaluation.where import SlurmSettings, Workers
 from generators.diffusion import DiffusionSettings
 from generators.gan import GanSettings
 from generators.smote import SmoteSettings
@@ -76,7 +77,10 @@ class StudySettings(Settings):
             ``model_selection``; null is one fixed split.
         morphology: Compare nuclei of synthetic cells with those of real ones; not of X-rays.
         notes: Sentences that the report prints beside the verdict.
-        out: Where the study is written; not part of what it is.
+        out: Where the study is written; not part of what it is, nor are the next two.
+        workers: Trials at a time on this machine, each in a process with its share of the cores or its own
+            GPU; ``auto`` is one for each GPU, or without a GPU for each core.
+        cluster: A cluster that runs the trials in place of this machine.
     """
 
     data: DataSettings
@@ -101,6 +105,8 @@ class StudySettings(Settings):
     morphology: bool = True
     notes: tuple[str, ...] = ()
     out: Path | None = None
+    workers: Workers = 1
+    cluster: SlurmSettings | None = None
 
     @field_validator("strategies")
     @classmethod

@@ -30,6 +30,7 @@ from evaluation.quotas import largest, quota_of
 from evaluation.seen import refuse_seen
 from evaluation.settings import StudySettings
 from evaluation.strategies import JOIN, MIXED, strategy_of
+from evaluation.where import NOT_THE_STUDY, pool_size
 from generators import RESAMPLERS
 from generators.augment import symmetry_of
 from generators.choosing import Watch
@@ -308,6 +309,7 @@ def time_left(study: Study) -> str:
         spent = [sum(read_json(f)["seconds"].values()) for f in files if f.exists()]
         seconds += (len(files) - len(spent)) * (float(np.mean(spent)) if spent else 0.0)
         unknown += [] if spent else [kind]
+    seconds /= pool_size(study.settings.workers, len(left))
     return f"{duration(seconds)} left" + (f" and the training of {' and '.join(unknown)}" if unknown else "")
 
 
@@ -318,5 +320,5 @@ def finished(study: Study) -> list[dict[str, Any]]:
 
 
 def study_config(settings: StudySettings) -> dict[str, Any]:
-    """What makes a study this study: all settings but the directory it is written to."""
-    return {key: value for key, value in to_dict(settings).items() if key != "out"}
+    """What makes a study this study: all settings but where it is written and where it runs."""
+    return {key: value for key, value in to_dict(settings).items() if key not in NOT_THE_STUDY}

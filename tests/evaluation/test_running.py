@@ -69,3 +69,43 @@ def test_a_trial_that_another_process_runs_is_left_to_it(tmp_path: Path, hold_el
         other.kill()
     with holding(lease_of(tmp_path / "o", trial)):
         pass
+
+
+def small_study(**changes: Any) -> StudySettings:
+    """With a generator that all seeds share."""
+    gan = {"steps": 2, "batch": 4, "channels": [8, 16], "latent": 8}
+    return plain(
+        **{
+            "strategies": ["real", "repeat", "gan"],
+            "generators": {"gan": gan},
+            "shared_generators": True,
+            "balance": {"to": 0.5},
+            "curation": {"min_probability": 0.0, "copies": False},
+            "floor_repeats": 2,
+            "ablation": False,
+            **changes,
+        }
+    )
+
+
+def figures(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trials but for times."""
+    return [{k: v for k, v in trial.items() if k != "seconds"} for trial in results["trials"]]
+
+
+def test_a_pool_gives_the_bits_of_one_process_and_trains_a_shared_generator_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as this process: the bits depend on it
+    said = list[str]()
+    one = run_study(small_study(), tmp_path / "one", list[str]().append)
+    two = run_study(small_study(workers=2), tmp_path / "two", said.append)
+    assert figures(one) == figures(two)
+    assert one["fidelity"][0]["near_copies"] == two["fidelity"][0]["near_copies"]
+    assert one["config"] == two["config"], "where it ran is not what it is"
+    assert said.count("6 trials left, 2 at a time") == 1
+    assert sum("training the gan generator" in line for line in said) == 1
+    assert sum(line.startswith("[") for line in said) == 6
+    for file in ("probabilities.npy", "result.json"):
+        assert len(list((tmp_path / "two").rglob(f"fold-0/{file}"))) == 6
+    assert not list((tmp_path / "two" / ".leases").rglob("*.lease"))
