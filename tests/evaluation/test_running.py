@@ -1,11 +1,16 @@
 """Trials one by one: what fails stops nothing else, is written down, and is tried again."""
 
+import os
+import signal
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
+import yaml
 
 from evaluation import benchmark
 from evaluation.benchmark import run_study
@@ -109,3 +114,51 @@ def test_a_pool_gives_the_bits_of_one_process_and_trains_a_shared_generator_once
     for file in ("probabilities.npy", "result.json"):
         assert len(list((tmp_path / "two").rglob(f"fold-0/{file}"))) == 6
     assert not list((tmp_path / "two" / ".leases").rglob("*.lease"))
+
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+
+
+def wait_for(look: Callable[[], Any], process: Popen[str]) -> Any:
+    """What `look` finds, as soon as it finds something."""
+    deadline = time.monotonic() + 300
+    while not (found := look()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that nobody has buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_a_killed_worker_and_a_killed_parent_lose_no_more_than_the_trial_at_work(tmp_path: Path) -> None:
+    gan = {"steps": 150, "checkpoint_every": 1, "batch": 4, "channels": [8, 16], "latent": 8}
+    settings = small_study(strategies=["real", "gan"], seeds=1, generators={"gan": gan})
+    config, out = tmp_path / "c.yaml", tmp_path / "killed"
+    config.write_text(yaml.safe_dump(study_config(settings)))
+    running, checkpoints = out / "gan/seed-0/fold-0/running.json", out / "generators/gan/seed-0/checkpoints"
+    command = [sys.executable, str(SCRIPT), str(config), f"out={out}", "workers=2"]
+    with Popen(command, stdout=PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as parent:
+        wait_for(lambda: any(checkpoints.glob("step-*")), parent)
+        first = read_json(running)["pid"]
+        os.kill(first, signal.SIGKILL)
+        second = wait_for(lambda: running.exists() and {read_json(running)["pid"]} - {first}, parent).pop()
+        parent.kill()
+        said = parent.stdout.read() if parent.stdout is not None else ""
+    assert "gan/seed-0/fold-0: its process was killed by signal 9; trying it once more" in said
+    deadline = time.monotonic() + 60
+    while lives(second):
+        assert time.monotonic() < deadline, "an orphan stops by itself"
+        time.sleep(0.05)
+    assert not (out / "gan/seed-0/fold-0/result.json").exists(), "it was to be killed before its end"
+    assert (out / "real/seed-0/fold-0/result.json").exists()
+    again = list[str]()
+    ended = run_study(settings, out, again.append)
+    assert [line.split(":")[0] for line in again if line.startswith("[")] == ["[2/2] gan seed 0"]
+    assert figures(ended) == figures(run_study(settings, tmp_path / "whole", print))

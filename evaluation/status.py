@@ -1,0 +1,169 @@
+"""How far a study is: done, running, failed, left; what it has cost, and what a point of gain cost.
+
+Only files of the study's directory are read, so it can be asked from anywhere, at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from evaluation.running import FAILED, RUNNING, lease_of
+from evaluation.settings import StudySettings
+from evaluation.strategies import strategy_of
+from evaluation.study import Trial, trials
+from runtime.config import load_config
+from runtime.errors import InputError
+from runtime.lease import EXPIRES
+from runtime.rundir import read_json
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a study is.
+
+    Attributes:
+        done: Trials with a result.
+        running: Trials that a process is at, with its host, number and start.
+        failed: Trials whose last try failed, with the last line of the error and the log.
+        left: Trials that nobody has begun, or whose process died.
+        hours: Hours of all parts that are done, each counted once: `generators` (training, drawing,
+            curation), `classifiers`, `evaluation` (its networks, fidelity, ablation).
+        per_point: Hours of the generator behind the primary contrast, for each percentage point of its gain;
+            None as long as there is no report, or where there is no gain.
+        gain: The points of the primary contrast; None as long as there is no report or no contrast.
+    """
+
+    done: list[Trial]
+    running: list[tuple[Trial, dict[str, Any]]]
+    failed: list[tuple[Trial, dict[str, Any]]]
+    left: list[Trial]
+    hours: dict[str, float]
+    per_point: float | None
+    gain: float | None
+
+
+def status_of(out: Path) -> Status:
+    """Look at a study's directory.
+
+    Args:
+        out: As given to `benchmark.py`.
+
+    Raises:
+        InputError: If there is no study of one list of preprocessing steps.
+    """
+    if not (out / "config.yaml").is_file():
+        raise InputError(f"{out}: no study has begun here; name the out= of a benchmark.")
+    settings = load_config(StudySettings, out / "config.yaml")
+    if isinstance(settings.preprocess, Mapping):
+        names = " ".join(str(out / name) for name in settings.preprocess)
+        raise InputError(f"{out}: holds a study for each preprocessing; ask for one of {names}.")
+    found = Status([], [], [], [], _hours(out), *_price(out))
+    for trial in trials(settings):
+        folder = out / trial.folder
+        if (folder / "result.json").exists():
+            found.done.append(trial)
+        elif (at := _running(out, trial)) is not None:
+            found.running.append((trial, at))
+        elif (folder / FAILED).exists():
+            found.failed.append((trial, dict(read_json(folder / FAILED))))
+        else:
+            found.left.append(trial)
+    return found
+
+
+def _running(out: Path, trial: Trial) -> dict[str, Any] | None:
+    """Who runs a trial: its lease is renewed, and on this machine its process lives."""
+    try:
+        record = read_json(out / trial.folder / RUNNING)
+        age = time.time() - lease_of(out, trial).stat().st_mtime
+    except (InputError, FileNotFoundError):
+        return None
+    if record["host"] == socket.gethostname():
+        return dict(record) if Path(f"/proc/{record['pid']}").exists() or not _proc() else None
+    return dict(record) if age < 2 * EXPIRES else None
+
+
+def _proc() -> bool:
+    return Path(f"/proc/{os.getpid()}").exists()
+
+
+def _hours(out: Path) -> dict[str, float]:
+    """Of what lies there, each part counted once."""
+    made = [read_json(file)["seconds"] for file in out.glob("synthetic/*/seed-*/funnel.json")]
+    trained = [read_json(file)["seconds"] for file in out.glob("generators/*/seed-*/seconds.json")]
+    results = [read_json(file)["seconds"] for file in out.glob("*/seed-*/fold-*/result.json")]
+    own = [*out.glob("nets/*/seconds.json"), *out.glob("fidelity/*/*.json"), *out.glob("ablation/*/*.json")]
+    return {
+        "generators": (sum(trained) + sum(seconds["synthesis"] for seconds in made)) / HOUR,
+        "classifiers": sum(seconds["classifier"] for seconds in results) / HOUR,
+        "evaluation": sum(read_json(file)["seconds"] for file in own) / HOUR,
+    }
+
+
+def _price(out: Path) -> tuple[float | None, float | None]:
+    """Hours a point, and the points, of the primary contrast.
+
+    Nothing before the report: who looks at the test set in between might stop at a lucky moment.
+    """
+    if not (out / "results.json").exists():
+        return None, None
+    results = read_json(out / "results.json")
+    contrast = results["conclusion"]
+    if "synthetic" not in contrast:
+        return None, None
+    gain = 100 * float(contrast["mean"])
+    ours = [t for t in results["trials"] if t["strategy"] == contrast["synthetic"]]
+    once = {(strategy_of(t["strategy"]).source, t["generator_seed"]): t["seconds"] for t in ours}
+    hours = sum(seconds["generator"] + seconds["synthesis"] for seconds in once.values()) / HOUR
+    return (hours / gain if gain > 0 else None), gain
+
+
+def status_table(out: Path, found: Status) -> Table:
+    """A status for the terminal.
+
+    Args:
+        out: The study's directory.
+        found: Its status.
+    """
+    whole = len(found.done) + len(found.running) + len(found.failed) + len(found.left)
+    table = Table(title=f"{escape(str(out))}: {len(found.done)} of {whole} trials done", title_justify="left")
+    for header in ("what", "how many", "which"):
+        table.add_column(header, justify="right" if header == "how many" else "left", overflow="fold")
+    table.add_row("done", str(len(found.done)), "")
+    at = [f"{_name(t)} on {r['host']}, {(time.time() - r['since']) / 60:.0f} min" for t, r in found.running]
+    table.add_row("running", str(len(at)), escape("\n".join(at)))
+    why = [f"{_name(t)}: {r['error']}\n  log: {r['log']}" for t, r in found.failed]
+    table.add_row("failed", str(len(why)), escape("\n".join(why)))
+    table.add_row("left", str(len(found.left)), "")
+    parts = ", ".join(f"{part} {_spent(hours)}" for part, hours in found.hours.items())
+    table.add_row("spent", _spent(sum(found.hours.values())), parts)
+    table.add_row("a point of gain", *_priced(found))
+    return table
+
+
+def _name(trial: Trial) -> str:
+    fold = f" fold {trial.fold}" if trial.fold else ""
+    return f"{trial.strategy} seed {trial.classifier_seed}{fold}"
+
+
+def _spent(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+
+
+def _priced(found: Status) -> tuple[str, str]:
+    if found.gain is None:
+        return "", "known when the report is written"
+    if found.per_point is None:
+        return "", f"the primary contrast is no gain ({found.gain:+.1f} points)"
+    return _spent(found.per_point), f"of generator and drawing, for {found.gain:+.1f} points in all"
