@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from evaluation.settings import StudySettings
 from evaluation.strategies import strategy_of
@@ -21,7 +22,7 @@ from evaluation.synthetic_cells import kind_of
 from generators.protocol import MODEL
 from runtime.command import NO_ROOM
 from runtime.errors import InputError, PartFailed
-from runtime.lease import FOLDER, Taken, holding
+from runtime.lease import EXPIRES, FOLDER, Taken, holding
 from runtime.rundir import read_json, write_json
 
 LOG, FAILED, RUNNING = "log.txt", "failed.json", "running.json"
@@ -147,12 +148,39 @@ def require_all(study: Study) -> None:
         )
 
 
+def at_work(out: Path, trial: Trial) -> dict[str, Any] | None:
+    """Who runs a trial, as far as can be seen from here.
+
+    Args:
+        out: The study's directory.
+        trial: The trial.
+
+    Returns:
+        Its `host`, `pid` and begin (`since`); None where that process of this machine does not live, or
+        one of another machine does not renew its lease.
+    """
+    try:
+        record = dict(read_json(out / trial.folder / RUNNING))
+        age = time.time() - lease_of(out, trial).stat().st_mtime
+    except (InputError, FileNotFoundError):
+        return None
+    if record["host"] != socket.gethostname():
+        return record if age < 2 * EXPIRES else None
+    try:
+        os.kill(record["pid"], 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:  # of another user
+        pass
+    return record
+
+
 def why(out: Path, trial: Trial) -> str:
     """Why a trial has no result, in words."""
     name, folder = f"{trial.strategy} seed {trial.classifier_seed}", out / trial.folder
     if (folder / FAILED).exists():
         failure = read_json(folder / FAILED)
         return f"{name} failed: {failure['error'].rstrip('.')} (log: {failure['log']})"
-    if (folder / RUNNING).exists():
-        return f"{name} is run by another process"
+    if (record := at_work(out, trial)) is not None:
+        return f"{name} is run by process {record['pid']} on {record['host']}"
     return f"{name} was not run to its end"

@@ -5,10 +5,7 @@ Only files of the study's directory are read, so it can be asked from anywhere, 
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from evaluation.running import FAILED, RUNNING, lease_of
+from evaluation.designs import studies_of
+from evaluation.running import FAILED, at_work
 from evaluation.settings import StudySettings
 from evaluation.strategies import strategy_of
 from evaluation.study import Trial, trials
 from runtime.config import load_config
 from runtime.errors import InputError
-from runtime.lease import EXPIRES
 from runtime.rundir import read_json
 
 HOUR = 3600.0
@@ -53,49 +50,39 @@ class Status:
     gain: float | None
 
 
-def status_of(out: Path) -> Status:
-    """Look at a study's directory.
+def studies_in(out: Path) -> dict[Path, StudySettings]:
+    """The studies of a directory: one, or those of a design or of several preprocessings.
 
     Args:
         out: As given to `benchmark.py`.
 
     Raises:
-        InputError: If there is no study of one list of preprocessing steps.
+        InputError: If nothing has begun there.
     """
     if not (out / "config.yaml").is_file():
         raise InputError(f"{out}: no study has begun here; name the out= of a benchmark.")
-    settings = load_config(StudySettings, out / "config.yaml")
-    if isinstance(settings.preprocess, Mapping):
-        names = " ".join(str(out / name) for name in settings.preprocess)
-        raise InputError(f"{out}: holds a study for each preprocessing; ask for one of {names}.")
+    return dict(studies_of(load_config(StudySettings, out / "config.yaml"), out))
+
+
+def status_of(out: Path, settings: StudySettings) -> Status:
+    """Look at a study's directory.
+
+    Args:
+        out: Of one study; nothing needs to be there.
+        settings: The study's.
+    """
     found = Status([], [], [], [], _hours(out), *_price(out))
     for trial in trials(settings):
         folder = out / trial.folder
         if (folder / "result.json").exists():
             found.done.append(trial)
-        elif (at := _running(out, trial)) is not None:
+        elif (at := at_work(out, trial)) is not None:
             found.running.append((trial, at))
         elif (folder / FAILED).exists():
             found.failed.append((trial, dict(read_json(folder / FAILED))))
         else:
             found.left.append(trial)
     return found
-
-
-def _running(out: Path, trial: Trial) -> dict[str, Any] | None:
-    """Who runs a trial: its lease is renewed, and on this machine its process lives."""
-    try:
-        record = read_json(out / trial.folder / RUNNING)
-        age = time.time() - lease_of(out, trial).stat().st_mtime
-    except (InputError, FileNotFoundError):
-        return None
-    if record["host"] == socket.gethostname():
-        return dict(record) if Path(f"/proc/{record['pid']}").exists() or not _proc() else None
-    return dict(record) if age < 2 * EXPIRES else None
-
-
-def _proc() -> bool:
-    return Path(f"/proc/{os.getpid()}").exists()
 
 
 def _hours(out: Path) -> dict[str, float]:

@@ -12,7 +12,7 @@ import argparse
 
 from rich.console import Console
 
-from evaluation.status import status_of, status_table
+from evaluation.status import status_of, status_table, studies_in
 from runtime.command import run_command, split_arguments, words_parser
 from runtime.errors import InputError
 
@@ -23,7 +23,8 @@ def main(arguments: argparse.Namespace) -> None:
     if rest or not folders:
         raise InputError("name one or more directories of studies, and nothing else.")
     for folder in folders:
-        Console().print(status_table(folder, status_of(folder)))
+        for out, settings in studies_in(folder).items():
+            Console().print(status_table(out, status_of(out, settings)))
 
 
 if __name__ == "__main__":

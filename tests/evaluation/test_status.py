@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evaluation.status import status_of, status_table
+from evaluation.status import Status, status_of, status_table, studies_in
 from runtime.errors import InputError
 
 CONFIG = """
@@ -32,6 +32,11 @@ def result(out: Path, strategy: str, seed: int, **seconds: float) -> dict[str, A
     record = {"strategy": strategy, "generator_seed": seed, "seconds": {"classifier": 360.0, **seconds}}
     put(out / strategy / f"seed-{seed}" / "fold-0" / "result.json", record)
     return record
+
+
+def look(out: Path) -> Status:
+    ((folder, settings),) = studies_in(out).items()
+    return status_of(folder, settings)
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_each_trial_is_counted_where_it_stands(study: Path) -> None:
-    found = status_of(study)
+    found = look(study)
     assert [t.strategy for t in found.done] == ["real", "gan"]
     assert [(t.strategy, t.classifier_seed) for t, _ in found.running] == [("balanced", 1)]
     assert [(t.strategy, t.classifier_seed) for t, _ in found.failed] == [("gan", 1)]
@@ -67,9 +72,9 @@ def test_each_trial_is_counted_where_it_stands(study: Path) -> None:
 def test_a_running_trial_of_another_machine_counts_while_its_lease_is_renewed(study: Path) -> None:
     folder, lease = study / "real/seed-1/fold-0", study / ".leases/trials/real_seed-1_fold-0.lease"
     put(folder / "running.json", {"host": "another-machine", "pid": 1, "since": time.time()})
-    assert len(status_of(study).running) == 2
+    assert len(look(study).running) == 2
     os.utime(lease, (time.time() - 3600, time.time() - 3600))
-    assert len(status_of(study).running) == 1
+    assert len(look(study).running) == 1
 
 
 @pytest.mark.parametrize(("mean", "price"), [(0.022, 0.5), (-0.01, None)])
@@ -80,7 +85,7 @@ def test_a_point_costs_the_hours_of_its_own_generator(study: Path, mean: float, 
         study / "results.json",
         {"conclusion": {"synthetic": "gan", "mean": mean}, "trials": [*trials, *trials, *other]},
     )
-    found = status_of(study)
+    found = look(study)
     assert found.gain == pytest.approx(100 * mean)
     assert found.per_point == (None if price is None else pytest.approx(price))
 
@@ -88,7 +93,7 @@ def test_a_point_costs_the_hours_of_its_own_generator(study: Path, mean: float, 
 def test_the_table_says_it_in_words(study: Path) -> None:
     told = io.StringIO()
     console = Console(width=120, file=told)
-    console.print(status_table(study, status_of(study)))
+    console.print(status_table(study, look(study)))
     text = told.getvalue()
     for words in ("2 of 6 trials done", "balanced seed 1 on", "10 min", "gan seed 1: MemoryError: no [room]",
                   "log: log.txt", "1.3 h", "known when the report is written"):  # fmt: skip
@@ -97,4 +102,10 @@ def test_the_table_says_it_in_words(study: Path) -> None:
 
 def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no study has begun here"):
-        status_of(tmp_path)
+        studies_in(tmp_path)
+
+
+def test_all_studies_of_a_design_are_shown_begun_or_not(study: Path) -> None:
+    (study / "config.yaml").write_text(CONFIG + "preprocess: {plain: [], gamma: [{kind: gamma}]}\n")
+    found = {out.name: status_of(out, settings) for out, settings in studies_in(study).items()}
+    assert {name: len(status.left) for name, status in found.items()} == {"plain": 6, "gamma": 6}
