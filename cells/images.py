@@ -16,6 +16,7 @@ from cells.decoding import DEFAULT, SUFFIXES, Decoding, Unreadable, decode
 from cells.packing import cache_folder, fit_square, pack, pack_readable
 from cells.policies import automatic, restained
 from runtime.errors import InputError
+from runtime.seeds import seed_of
 
 if TYPE_CHECKING:
     import albumentations
@@ -212,7 +213,7 @@ def _automatic(images: Tensor, seed: int, *, name: str, modality: str) -> Tensor
     """One of torchvision's policies, on images in one of the eight symmetries (X-rays as they are)."""
     if modality == MICROSCOPY:
         images = _turned(images, torch.Generator().manual_seed(seed))
-    return automatic(name, images.cpu(), seed, modality).to(images.device).float().div_(255)
+    return automatic(name, images.cpu(), seed_of(seed, name), modality).to(images.device).float().div_(255)
 
 
 def stain_augmentation(images: Tensor, seed: int) -> Tensor:
@@ -220,7 +221,7 @@ def stain_augmentation(images: Tensor, seed: int) -> Tensor:
 
     Arguments and result as for `mild_augmentation`.
     """
-    return restained(_turned(images, torch.Generator().manual_seed(seed)), seed)
+    return restained(_turned(images, torch.Generator().manual_seed(seed)), seed_of(seed, "stain"))
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {

@@ -48,6 +48,16 @@ def strategy_sentences(results: Results) -> Iterator[str]:
         "All of them trained the same network for the same number of optimizer steps, under the same on-line "
         "augmentation unless the strategy says otherwise."
     )
+    tune = results["config"].get("tune") or {}
+    if tune:
+        tried = "; ".join(
+            f"{key.removeprefix('classifier.')} of {', '.join(map(str, values))}"
+            for key, values in tune.items()
+        )
+        yield (
+            f"For each training of each strategy alike, we chose {tried} by mean rare recall on validation "
+            "cells."
+        )
 
 
 def _strategy(name: str) -> str:

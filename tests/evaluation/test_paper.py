@@ -210,6 +210,9 @@ def test_the_method_follows_the_settings() -> None:
     text = method_text(results(shared_generators=True, curation=asked, data={"kind": "covid-xray"}))
     assert "conditional on these generators" in text and "[@sener2018]" in text
     assert "rejected" not in text and "flipped" not in text
+    tuned = method_text(results(tune={"classifier.lr": [0.005, 0.01]}))
+    assert "we chose lr of 0.005, 0.01 by mean rare recall on validation cells" in tuned
+    assert "we chose" not in text
     assert "source to be cited here" in method_text(results(data={"kind": "folder", "root": "x"}))
 
 
