@@ -66,12 +66,13 @@ def _strategy(name: str) -> str:
         table[str(value)] for key, table in CITED.items() if (value := strategy.training.get(key)) in table
     ]
     phases = strategy.training.get("phases", ())
-    if any(_of(phase, "fresh_head") for phase in phases):
+    smote = strategy.generator == "smote" or any(_of(phase, "smote") for phase in phases)
+    if not smote and any(_of(phase, "fresh_head") for phase in phases):
         works.append("kang2020")
     works += [CITED["loss"][loss] for phase in phases if (loss := _of(phase, "loss")) in CITED["loss"]]
     if strategy.training.get("post_hoc"):
         works.append("menon2021")
-    if strategy.generator == "smote":
+    if smote:
         works.append("chawla2002")
     cited = "; ".join(f"@{work}" for work in dict.fromkeys(works))
     return f"{name} ({strategy.about}" + (f" [{cited}])" if cited else ")")

@@ -161,6 +161,11 @@ def strategy_of(name: str) -> Strategy:
             why = f"decides its {twice[0]} twice" if twice else f"names '{word}', which changes nothing"
             raise InputError(f"the strategy '{name}' {why}; join words that each decide something else.")
         decided |= part.decides()
+    if "synthetic_weight" in decided and any(phase.smote for phase in decided.get("phases", ())):
+        raise InputError(
+            f"the strategy '{name}' weighs synthetic cells, and SMOTE draws between all cells alike; "
+            "take light_synthetic or feature_smote, not both."
+        )
     made = Strategy("", **{key: decided.pop(key) for key in OF_CELLS if key in decided})
     _check_cells(name, made, words)
     first, *rest = (part.about.removeprefix("real, plus " * made.only) for part in parts)

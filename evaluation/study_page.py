@@ -35,6 +35,11 @@ from evaluation.tables import (
 
 Results = dict[str, Any]
 Study = tuple[str, Path, Results]  # its name, its directory (for pictures), its results
+# What is to be said of copies where cells are made of training cells, which is no finding then.
+OF_TRAINING_CELLS = {
+    "repeat": " This control repeats training cells: it shows that the measure works.",
+    "smote": " SMOTE draws between training cells: what lies near one was to be expected.",
+}
 EARLIER = "Not judged: this study was run by a version without the verdict on copies."
 
 
@@ -248,14 +253,9 @@ def _copies(results: Results, pictures: Pictures) -> list[dict[str, Any]]:
             }
             for p in found[0].get("pairs", [])
         ]
-        control = (
-            " This control repeats training cells: it shows that the measure works."
-            if kind == "repeat"
-            else ""
-        )
         said = first.get("sentence", EARLIER)
         pixels = f" Near-copies in pixels: {mean_range(shares)}." if shares else ""
-        text = f"{said}{pixels}{_attack(first)}{control}"
+        text = f"{said}{pixels}{_attack(first)}{OF_TRAINING_CELLS.get(kind, '')}"
         many = f" ({marked} of {len(found)} generators)" if marked and len(found) > 1 else ""
         name = f"{kind}: COPIES{many}" if marked else kind
         rows.append({"name": name, "text": text, "pairs": pairs})
@@ -278,7 +278,7 @@ def _copiers(results: Results) -> list[str]:
     return [
         f"The generator {kind} copies its training cells: its fidelity and gain say nothing of new cells."
         for kind in dict.fromkeys(kinds)
-        if kind != "repeat"
+        if kind not in OF_TRAINING_CELLS
     ]
 
 

@@ -54,6 +54,7 @@ def test_only_gan_and_diffusion_are_models() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("gan+feature_smote+light_synthetic", "take light_synthetic or feature_smote"),
         ("smote+uncurated", "'uncurated', which changes nothing: smote trains no model"),
         ("repeat+mixed_seeds", "'mixed_seeds', which changes nothing"),
         ("uncurated", "names none"),

@@ -11,6 +11,7 @@ from cells.cellset import CellSet
 from cells.reading import read_set
 from evaluation.benchmark import run_study
 from evaluation.settings import StudySettings
+from evaluation.study_page import _copiers
 from evaluation.synthetic_cells import share_of
 from generators import load
 from generators.synthesize import remake
@@ -127,6 +128,12 @@ def test_fidelity_is_measured_for_each_generator_and_once_for_other_choices(ran:
     assert sorted(found) == sorted([*once, ("gan", 0), ("gan", 1)])
     with_figures = {t["strategy"] for t in ran[1]["trials"] if t["fidelity"]}
     assert with_figures == set(NAMES) - set(PLAIN)
+
+
+def test_that_smote_stays_near_its_training_cells_is_no_warning() -> None:
+    flagged = [{"generator": kind, "near_copies": {"copies": True}} for kind in ("repeat", "smote", "gan")]
+    (warning,) = _copiers({"fidelity": flagged})
+    assert warning.startswith("The generator gan copies its training cells")
 
 
 def numbered(count: int, first: int) -> CellSet:
