@@ -149,6 +149,8 @@ def test_requeued_killed_and_orphaned_it_ends_as_on_one_machine(tmp_path: Path) 
     here = subprocess.run([*command, f"out={tmp_path / 'here'}"], env=environment, timeout=280)
     assert here.returncode == 0
     assert figures(out) == figures(tmp_path / "here")
+    weights = "generators/gan/seed-0/model/weights.safetensors"
+    assert (out / weights).read_bytes() == (tmp_path / "here" / weights).read_bytes()
 
 
 def test_a_request_that_slurm_refuses_is_one_sentence(tmp_path: Path) -> None:
