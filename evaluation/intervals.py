@@ -16,7 +16,7 @@ from scipy import stats
 
 LEVEL = 0.95
 BOOTSTRAPPED = 15  # from so many units on the interval is BCa; below, a bootstrap of units is too narrow
-RESAMPLES = 4999
+RESAMPLES = 1999
 
 Floats = NDArray[np.float64]
 Bounds = tuple[float | None, float | None]
@@ -103,15 +103,17 @@ def bca_two_way(tables: Sequence[Floats]) -> Bounds:
     method = "BCa" if any(np.ptp(margin) > 1e-12 for margin in margins) else "percentile"
 
     def statistic(units: NDArray[np.int64], *cells: NDArray[np.int64], axis: int) -> Floats:
-        drawn = [t[units[..., :, None], c[..., None, :]] for t, c in zip(tables, cells, strict=True)]
-        return np.mean([x.mean(axis=(-2, -1)) for x in drawn], axis=0)
+        weights = (units[..., None] == np.arange(len(tables[0]))).mean(axis=-2)  # (..., units)
+        rows = [weights @ table for table in tables]  # (..., cells)
+        means = [np.take_along_axis(r, c, axis).mean(axis) for r, c in zip(rows, cells, strict=True)]
+        return np.mean(means, axis=0)
 
     sides = (np.arange(len(tables[0])), *(np.arange(table.shape[1]) for table in tables))
     found = stats.bootstrap(
         sides,
         statistic,
         n_resamples=RESAMPLES,
-        batch=50,
+        batch=200,
         confidence_level=LEVEL,
         method=method,
         rng=np.random.default_rng(0),
