@@ -7,7 +7,6 @@ real `conclude`, the choice on validation included. `evaluation/planted.py` says
 """
 
 import argparse
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,15 +77,15 @@ def main(arguments: argparse.Namespace) -> None:
     settings = load_config(VerdictsSettings, None, arguments.words)
     lines = [
         "| null studies | seeds | gain | harm | gain by the plain test | interval holds 0 "
-        "| interval over seeds alone holds 0 | seconds |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| interval over seeds alone holds 0 |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     print("\n".join(lines), flush=True)
     for case in NULL:
         lines.append(null_row(case, settings.studies))
         print(lines[-1], flush=True)
-    heads = "| planted gains | seeds | true gain, points | gain found | harm | interval holds it | seconds |"
-    lines += ["", heads, "|---|---:|---:|---:|---:|---:|---:|"]
+    heads = "| planted gains | seeds | true gain, points | gain found | harm | interval holds it |"
+    lines += ["", heads, "|---|---:|---:|---:|---:|---:|"]
     print("\n".join(lines[-3:]), flush=True)
     for case in GAINS:
         lines.append(gain_row(case, settings.planted))
@@ -97,25 +96,25 @@ def main(arguments: argparse.Namespace) -> None:
 
 def null_row(case: Case, studies: int) -> str:
     """One line of the first table."""
-    begun, found = time.monotonic(), concluded(case, studies)
+    found = concluded(case, studies)
     share = {w: np.mean([f["verdict"] == w for f in found]) for w in ("gain", "harm")}
     plain = np.mean([f["plain"] == "gain" for f in found])
     held = np.mean([f["low"] <= 0 <= f["high"] for f in found])
     seeds = np.mean([f["seed_low"] <= 0 <= f["seed_high"] for f in found])
     shares = [share["gain"], share["harm"], plain, held, seeds]
-    return _row(case, [f"{100 * s:.1f} %" for s in shares], time.monotonic() - begun)
+    return _row(case, [f"{100 * s:.1f} %" for s in shares])
 
 
 def gain_row(case: Case, studies: int) -> str:
     """One line of the second table."""
-    begun, found = time.monotonic(), concluded(case, studies)
+    found = concluded(case, studies)
     pairs = {(f["synthetic"], f["rival"]) for f in found}
     truth = {pair: expected_difference(case.plan, *pair) for pair in pairs}
     held = np.mean([f["low"] <= truth[f["synthetic"], f["rival"]] <= f["high"] for f in found])
     best = expected_difference(case.plan, "synthetic 0", "real")
     shares = [np.mean([f["verdict"] == w for f in found]) for w in ("gain", "harm")]
     words = [f"{100 * best:.1f}", *(f"{100 * s:.1f} %" for s in (*shares, held))]
-    return _row(case, words, time.monotonic() - begun)
+    return _row(case, words)
 
 
 def concluded(case: Case, studies: int) -> list[dict[str, Any]]:
@@ -132,8 +131,8 @@ def concluded(case: Case, studies: int) -> list[dict[str, Any]]:
     return found
 
 
-def _row(case: Case, words: list[str], seconds: float) -> str:
-    return f"| {case.name} | {case.units} | {' | '.join(words)} | {seconds:.0f} |"
+def _row(case: Case, words: list[str]) -> str:
+    return f"| {case.name} | {case.units} | {' | '.join(words)} |"
 
 
 def parser() -> argparse.ArgumentParser:
