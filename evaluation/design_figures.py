@@ -1,24 +1,22 @@
-"""One figure per study design, as SVG."""
+"""One figure per study design."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.figures import INK, MADE, MUTED, REAL, RIVAL, RULE, STYLE, canvas
+from evaluation.figures import INK, MADE, MUTED, REAL, RIVAL, RULE, canvas
 from evaluation.gain import METRICS
 
 Found = Mapping[str, Any]
 COLORS = (MADE, "#7a5195", "#2f855a", "#b7791f")
 
 
-def dose_figure(found: Found) -> bytes:
+def dose_figure(found: Found) -> Figure:
     """Rare recall by dose on validation and test, a panel for each strategy; the chosen dose ringed."""
     families = found["families"]
     figure, panels = canvas(7.6, 3.1 * len(families) + 0.3, rows=len(families))
@@ -33,24 +31,24 @@ def dose_figure(found: Found) -> bytes:
         axes.set_xticks(places, [f"{s['dose']}\n{s['added']:,.0f} cells" for s in steps])
         axes.set_title(family["strategy"], loc="left", fontsize=11)
         _finish_axes(axes, "dose, and the cells that it adds", "rare recall, %")
-    return _svg(figure)
+    return figure
 
 
-def hunger_figure(found: Found) -> bytes:
+def hunger_figure(found: Found) -> Figure:
     """Rare recall by the number of real cells, with and without generated ones."""
     figure, (axes,) = canvas(7.6, 4.4)
     colors = dict(zip(found["synthetic"], COLORS * len(found["synthetic"]), strict=False))
     for name, curve in found["curves"].items():
         color = colors.get(name, REAL if name == found["real"] else RIVAL)
-        _curve(axes, found["counts"], curve["test"], color, name)
+        _curve(axes, found["counts"], curve["test"], color, name, "s" if name in colors else "o")
     axes.set_xscale("log")
     axes.set_xticks(found["counts"], [str(n) for n in found["counts"]])
     axes.minorticks_off()
     _finish_axes(axes, "real training cells of each rare class (log scale)", "rare recall on test, %")
-    return _svg(figure)
+    return figure
 
 
-def selection_figure(found: Found) -> bytes:
+def selection_figure(found: Found) -> Figure:
     """Every candidate with its interval and its folds, the best first."""
     cells = sorted(found["cells"], key=lambda cell: -cell["mean"])
     figure, (axes,) = canvas(7.6, 0.42 * len(cells) + 1.1)
@@ -66,14 +64,19 @@ def selection_figure(found: Found) -> bytes:
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel(f"{METRICS[found['metric']]} on test folds, % (brick: best; gray: worse than it)")
-    return _svg(figure)
+    return figure
 
 
 def _curve(
-    axes: Axes, places: Sequence[float], figures: Sequence[Mapping[str, Any]], color: str, label: str
+    axes: Axes,
+    places: Sequence[float],
+    figures: Sequence[Mapping[str, Any]],
+    color: str,
+    label: str,
+    marker: str = "o",
 ) -> None:
     means = [100 * each["mean"] for each in figures]
-    axes.plot(places, means, "o-", color=color, label=label, lw=1.6, ms=5)
+    axes.plot(places, means, f"{marker}-", color=color, label=label, lw=1.6, ms=5)
     for place, each in zip(places, figures, strict=True):
         if each["low"] is not None:
             axes.plot([place, place], [100 * each["low"], 100 * each["high"]], color=color, lw=1.2, alpha=0.7)
@@ -85,11 +88,3 @@ def _finish_axes(axes: Axes, across: str, up: str) -> None:
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=9)
-
-
-def _svg(figure: Figure) -> bytes:
-    """The figure as SVG, the same bytes for the same figures."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()

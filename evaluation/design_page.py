@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from matplotlib.figure import Figure
 
 from evaluation.design_figures import dose_figure, hunger_figure, selection_figure
 from evaluation.gain import METRICS
+from evaluation.latex import Table as LatexTable
+from evaluation.latex import tabular
+from evaluation.long_tables import design_csv
 from evaluation.pages import render
+from evaluation.pictures import Pictures
 from evaluation.statistics import points
 from evaluation.tables import percent, percent_interval, points_interval
-from runtime.rundir import write_bytes
+from runtime.rundir import write_text
 
 Found = Mapping[str, Any]
 Table = dict[str, Any]  # title, note, head, rows of cells; a cell is text, small (lines below it), mark
@@ -46,7 +51,7 @@ UNITS = {
 def write_design_page(
     found: Found, studies: Mapping[str, tuple[str, Mapping[str, Any]]], config: Mapping[str, Any], out: Path
 ) -> None:
-    """Write ``report.html``, ``report.md`` and ``figures/design.svg``.
+    """Write ``report.html``, ``report.md``, the figure as SVG, PDF and PNG, and its tables as LaTeX and CSV.
 
     Args:
         found: What `design.json` holds.
@@ -55,8 +60,10 @@ def write_design_page(
         out: The directory to write to.
     """
     page, draw = PAGES[found["kind"]](found)
-    figure = out / "figures" / "design.svg"
-    write_bytes(figure, draw)
+    figure = Pictures(out, out / "figures").plot("design", draw).with_suffix(".svg")
+    write_text(out / "tables" / "design.csv", design_csv(found))
+    for number, table in enumerate(page["tables"], start=1):
+        write_text(out / "tables" / f"design-{number}.tex", tabular(_for_paper(table)))
     _, first = next(iter(studies.values()))
     broken = [name for name, (_, each) in studies.items() if each["conclusion"]["verdict"] == BROKEN]
     notices = list(first["notices"])
@@ -81,6 +88,15 @@ def write_design_page(
         )
 
 
+def _for_paper(table: Table) -> LatexTable:
+    """A table of the page for LaTeX; what is marked on the page is bold."""
+    rows = [
+        [(f"**{c['text']}**" if c["mark"] else c["text"], "; ".join(c["small"])) for c in row]
+        for row in table["rows"]
+    ]
+    return LatexTable("design", f"{table['title']}. {table['note']}", table["head"], rows)
+
+
 def _about(found: Found) -> str:
     words = " ".join(ABOUT[found["kind"]].split())
     return words.format(**{**found, "units": UNITS[found.get("unit", "seed")]})
@@ -101,7 +117,7 @@ def _difference(contrast: Mapping[str, Any] | None) -> dict[str, Any]:
     return _cell(points(contrast["mean"]), points_interval(contrast["low"], contrast["high"]))
 
 
-def _dose_page(found: Found) -> tuple[Page, bytes]:
+def _dose_page(found: Found) -> tuple[Page, Figure]:
     head = ["Dose", "Cells added", "Validation", "Test", "Over the dose before", "Over none"]
     tables = [
         {
@@ -132,7 +148,7 @@ def _dose_page(found: Found) -> tuple[Page, bytes]:
     return page, dose_figure(found)
 
 
-def _hunger_page(found: Found) -> tuple[Page, bytes]:
+def _hunger_page(found: Found) -> tuple[Page, Figure]:
     head = ["Real cells", *found["curves"]]
     recall = {
         "title": "Recall",
@@ -198,7 +214,7 @@ def _worth_sentence(found: Found, row: int) -> str:
     )
 
 
-def _selection_page(found: Found) -> tuple[Page, bytes]:
+def _selection_page(found: Found) -> tuple[Page, Figure]:
     by_place = {(cell["row"], cell["column"]): cell for cell in found["cells"]}
     rows = [
         [_cell(row), *(_candidate(by_place[row, column]) for column in found["columns"])]
@@ -237,7 +253,7 @@ def _candidate(cell: Mapping[str, Any]) -> dict[str, Any]:
     return _spread(cell, behind, mark=not cell["told_apart"])
 
 
-PAGES: dict[str, Callable[[Found], tuple[Page, bytes]]] = {
+PAGES: dict[str, Callable[[Found], tuple[Page, Figure]]] = {
     "dose": _dose_page,
     "data_hunger": _hunger_page,
     "model_selection": _selection_page,

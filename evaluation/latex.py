@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Cell = str | tuple[str, str]  # a value; or a value and what stands small below it
+Cell = str | tuple[str, str]  # a value; or a value and what stands small below it; **value** is bold
 
 # What LaTeX would read as a command, and characters that have one.
 COMMANDS = {
@@ -133,10 +133,15 @@ def _heading(text: str, left: bool, turned: bool) -> str:
     return rf"\rotatebox{{60}}{{{words}}}" if turned and not left else words
 
 
+def _value(text: str) -> str:
+    bold = re.fullmatch(r"\*\*(.+)\*\*", text)
+    return rf"\textbf{{{escaped(bold[1])}}}" if bold else escaped(text)
+
+
 def _cell(cell: Cell) -> str:
     if isinstance(cell, str):
-        return escaped(cell)
-    value, below = (escaped(part) for part in cell)
+        return _value(cell)
+    value, below = _value(cell[0]), escaped(cell[1])
     if not below:
         return value
     return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value}\\[-2pt]{{\scriptsize {below}}}\end{{tabular}}"

@@ -239,7 +239,17 @@ LITERATURE: dict[str, Reference] = {
         "Albumentations: Fast and Flexible Image Augmentations",
         *(2020, "Information", "11(2)", "125", "10.3390/info11020125"),
     ),
+    "lemaitre2017": article(
+        "Lemaître, G. and Nogueira, F. and Aridas, C. K.",
+        "Imbalanced-learn: A Python Toolbox to Tackle the Curse of Imbalanced Datasets in Machine Learning",
+        *(2017, "Journal of Machine Learning Research", "18(17)", "1--5"),
+    ),
     # Classifiers
+    "russakovsky2015": article(
+        "Russakovsky, O. and Deng, J. and Su, H. and others",
+        "ImageNet Large Scale Visual Recognition Challenge",
+        *(2015, "International Journal of Computer Vision", "115(3)", "211--252"),
+    ),
     "loshchilov2019": paper(
         "Loshchilov, I. and Hutter, F.", "Decoupled Weight Decay Regularization", 2019, ICLR, "1711.05101"
     ),

@@ -65,6 +65,70 @@ def contrasts_csv(studies: Named) -> str:
     return _csv(("study", *CONTRAST, *further), rows)
 
 
+def design_csv(found: Mapping[str, Any]) -> str:
+    """One row a point of a design's curves: what it is of, its mean, interval and each unit's value.
+
+    Args:
+        found: What `design.json` holds. ``series`` is the strategy or network, ``point`` the dose, the number
+            of real cells or the preprocessing; ``figure`` says what of it is told.
+    """
+    readers = {"dose": _dose_rows, "data_hunger": _hunger_rows, "model_selection": _selection_rows}
+    columns = ("series", "point", "figure", "mean", "low", "high", "p", "unit", "value")
+    rows = [
+        {**row, **of_unit}
+        for series, point, figure, spread in readers[found["kind"]](found)
+        for row in [{"series": series, "point": point, "figure": figure}]
+        for of_unit in _units(spread)
+    ]
+    return _csv(columns, rows)
+
+
+Point = tuple[str, Any, str, Mapping[str, Any]]
+
+
+def _units(spread: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The mean of a point, with its interval; and the value of each unit."""
+    yield {key: spread.get(key) for key in ("mean", "low", "high", "p")}
+    for unit, value in enumerate(spread.get("values", ())):
+        yield {"unit": unit, "value": value}
+
+
+def _dose_rows(found: Mapping[str, Any]) -> Iterator[Point]:
+    for family in found["families"]:
+        for step in family["steps"]:
+            for figure in ("validation", "test", "over_before", "over_none"):
+                if step[figure] is not None:
+                    yield family["strategy"], step["dose"], figure, step[figure]
+
+
+def _hunger_rows(found: Mapping[str, Any]) -> Iterator[Point]:
+    for name, curve in found["curves"].items():
+        for part in ("validation", "test"):
+            for count, spread in zip(found["counts"], curve[part], strict=True):
+                yield name, count, part, spread
+    for name, made in found["synthetic"].items():
+        for count, gain, worth in zip(found["counts"], made["gains"], made["worth"], strict=True):
+            yield name, count, f"gain over {found['real']}", gain
+            ends = {"value": "mean", "low": "low", "high": "high"}
+            bounds = {end: _bound(worth[key]) for key, end in ends.items()}
+            yield name, count, "worth in real cells", bounds
+
+
+def _bound(bound: Mapping[str, float] | None) -> str:
+    """A number of real cells, with < or > where it lies beyond those that were tried."""
+    if bound is None:
+        return ""
+    ((kind, number),) = bound.items()
+    return {"images": "", "more_than": ">", "fewer_than": "<"}[kind] + f"{number:g}"
+
+
+def _selection_rows(found: Mapping[str, Any]) -> Iterator[Point]:
+    for cell in found["cells"]:
+        yield cell["column"], cell["row"], found["metric"], cell
+        if "behind" in cell:
+            yield cell["column"], cell["row"], "behind the best", cell["behind"]
+
+
 def _metric(name: str) -> dict[str, str]:
     """`recall/basophil` is the recall of a class; without a class it is of all cells."""
     metric, _, cls = name.partition("/")

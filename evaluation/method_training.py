@@ -27,9 +27,11 @@ CITED: dict[str, dict[str, str]] = {
         "randaugment": "cubuk2020",
         "trivialaugment": "muller2021",
     },
+    "weights": {"imagenet": "russakovsky2015"},
     "network": {
         "small_resnet": "he2016",
         "resnet18": "he2016",
+        "resnet18_3x3": "he2016",
         "resnet50": "he2016",
         "mobilenet_v2": "sandler2018",
         "vgg19": "simonyan2015",
@@ -66,14 +68,15 @@ def _strategy(name: str) -> str:
         table[str(value)] for key, table in CITED.items() if (value := strategy.training.get(key)) in table
     ]
     phases = strategy.training.get("phases", ())
-    smote = strategy.generator == "smote" or any(_of(phase, "smote") for phase in phases)
+    in_features = any(_of(phase, "smote") for phase in phases)
+    smote = strategy.generator == "smote" or in_features
     if not smote and any(_of(phase, "fresh_head") for phase in phases):
         works.append("kang2020")
     works += [CITED["loss"][loss] for phase in phases if (loss := _of(phase, "loss")) in CITED["loss"]]
     if strategy.training.get("post_hoc"):
         works.append("menon2021")
     if smote:
-        works.append("chawla2002")
+        works += ["chawla2002", *(["lemaitre2017"] if in_features else [])]
     cited = "; ".join(f"@{work}" for work in dict.fromkeys(works))
     return f"{name} ({strategy.about}" + (f" [{cited}])" if cited else ")")
 
@@ -103,6 +106,10 @@ def classifier_sentences(config: Config, xray: bool) -> Iterator[str]:
     if config.get("augmentation") == "mild":
         turned = "" if xray else "flipped, turned and "
         yield f"Training cells were {turned}mildly changed in light and color."
+    weights = config.get("weights") or "none"
+    if weights != "none":
+        published = "those published for ImageNet [@russakovsky2015]"
+        yield f"Its first weights were {published if weights == 'imagenet' else 'those of a saved network'}."
     if config.get("keep") == "best":
         yield "Of each training the network with the best validation recall was kept; all steps were made."
 

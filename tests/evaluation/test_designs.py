@@ -204,6 +204,10 @@ def test_a_dose_response_is_run_and_resumed(tmp_path: Path) -> None:
         text = (out / page).read_text()
         assert family["sentence"] in text and "doses/report.html" in text
     assert (out / "figures" / "design.svg").read_bytes().startswith(b"<?xml")
+    assert (out / "figures" / "design.pdf").read_bytes().startswith(b"%PDF")
+    rows = (out / "tables" / "design.csv").read_text().splitlines()
+    assert f"repeat,x2,test,{family['steps'][2]['test']['mean']}" in "\n".join(rows)
+    assert r"\toprule" in (out / "tables" / "design-1.tex").read_text()
     pages = {name: (out / name).read_bytes() for name in ("report.html", "figures/design.svg")}
 
     (out / "design.json").unlink()
@@ -227,6 +231,8 @@ def test_data_hunger_is_run(tmp_path: Path) -> None:
         assert study["cells"]["train"]["blast"] == study["cells"]["added"]["blast"] == count
     assert "more than" in (text := (tmp_path / "out/report.md").read_text()) or "real cells a rare" in text
     assert f"With 3 real cells a rare class, {found['chosen']}" in text
+    rows = (tmp_path / "out/tables/design.csv").read_text().splitlines()
+    assert sum("worth in real cells" in row for row in rows) == 2
 
 
 def test_model_selection_is_run_on_every_fold(tmp_path: Path) -> None:
