@@ -2,9 +2,10 @@
 
     python scripts/train_classifier.py CONFIG out=DIR [synthetic=DIR] [key=value ...]
 
-Writes weights.safetensors and config.json (the classifier: Classifier.load reads it back),
-scores.json (on val and test) and log.jsonl. A finished classifier in out= is recognised; one that
-was stopped half-way is trained again from the start.
+Writes weights.safetensors and config.json (the classifier: Classifier.load reads it back), known.json and
+known.safetensors (what its training cells look like, for predict), scores.json (on val and test) and
+log.jsonl. A finished classifier in out= is recognised; one that was stopped half-way is trained again from
+the start.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from cells.split import Split, SplitSettings, divide
 from cells.steps import Steps
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import METRICS, scores
+from evaluation.prediction_known import Known
 from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError, suggest
@@ -123,6 +125,7 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
     for row in classifier.history:
         run.log(**row)
     classifier.save(run.path)
+    Known.fit(classifier, train, split.val).save(run.path)
     if split.preprocessing is not None:
         split.preprocessing.save(run.path)
         for notice in split.preprocessing.notices:

@@ -25,6 +25,7 @@ SMALL = {
     "synthesize": "balance=0.7",
     "evaluate": "image_size=16",
     "train_classifier": "data.image_size=16 classifier.steps=4 classifier.batch=8",
+    "predict": "shown=2",
 }
 
 
@@ -105,6 +106,7 @@ def test_the_steps_run_and_feed_each_other(run: Run, tmp_path: Path) -> None:
         assert done.code == 0, f"{name}: {done.error}"
     left = ["cells/audit.html", "diffusion/model/weights.safetensors", "synthetic/metadata.jsonl"]
     left += ["fidelity.json", "fidelity.md", "classifier/scores.json"]
+    left += ["predictions/predictions.csv", "predictions/predictions.html"]
     for file in left:
         assert (tmp_path / "runs" / file).stat().st_size > 0, file
 

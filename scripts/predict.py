@@ -1,0 +1,72 @@
+"""Label new images with a trained classifier.
+
+    python scripts/predict.py classifier=DIR images=DIR out=DIR [rate=0.01] [shown=24]
+
+Images are read, cut out and preprocessed as those of the training were; folders in the folder are searched,
+too. Writes predictions.csv (every file: class, probabilities, a flag for what looks like nothing in the
+training set) and predictions.html (images with their class and a Grad-CAM map).
+"""
+
+import argparse
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from evaluation.prediction import UNLIKE, UNREADABLE, Labeler, find_files, write_csv
+from evaluation.prediction_page import write_page
+from runtime.command import run_command, split_arguments, take_required, words_parser
+from runtime.config import Settings, load_config, to_dict
+from runtime.errors import InputError
+from runtime.rundir import RunDir
+
+
+class PredictSettings(Settings):
+    """What to label, and with what.
+
+    Attributes:
+        classifier: Folder that train_classifier wrote.
+        images: Folder of images; class folders in it are searched, and their names mean nothing.
+        rate: Share of cells like the training cells that may be flagged as unlike them.
+        shown: Images that the page shows of each class, and of the flagged ones, at most.
+    """
+
+    classifier: Path
+    images: Path
+    rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    shown: Annotated[int, Field(ge=1, le=500)] = 24
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Label the images that the arguments name."""
+    paths, overrides = split_arguments(arguments.words)
+    if paths:
+        raise InputError(f"'{paths[0]}': predict takes key=value words only, e.g. images={paths[0]}.")
+    out, overrides = take_required(overrides, "out", "results/predictions")
+    settings = load_config(PredictSettings, None, overrides)
+    labeler = Labeler(settings.classifier, settings.rate)
+    files = find_files(settings.images)
+    with RunDir(Path(out), to_dict(settings)) as run:
+        rows = labeler.label(settings.images, files)
+        write_csv(rows, labeler.classifier.classes, run.path / "predictions.csv")
+        page = run.path / "predictions.html"
+        write_page(rows, labeler, settings.images, page, settings.shown, settings.rate)
+    unlike, unread = (sum(row.flag == flag for row in rows) for flag in (UNLIKE, UNREADABLE))
+    print(f"{len(rows)} images: {unlike} {UNLIKE}, {unread} {UNREADABLE}")
+    if labeler.known is None:
+        print(f"WARNING: {settings.classifier} has no known.json, so nothing is flagged as {UNLIKE}.")
+    print(f"predictions: {page}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return words_parser(
+        __doc__,
+        "key=value",
+        "classifier=DIR, as train_classifier wrote it; images=DIR; out=DIR; rate=0.01, the share of "
+        "usual cells that may be flagged; shown=24, images of a class on the page",
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, parser())
