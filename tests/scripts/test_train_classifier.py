@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score, roc_auc_score
 
 from cells.cellset import CellSet
 from cells.preprocessing import Preprocessing
@@ -174,6 +174,32 @@ def test_the_shipped_config_is_valid() -> None:
     path = ROOT / "configs" / "classifier_pbc.yaml"
     settings = load_config(TrainClassifierSettings, path, [])
     assert settings.classifier.network == "small_resnet" and settings.classifier.width == 16
+
+
+def test_the_protocol_of_medmnist_is_what_its_config_says() -> None:
+    settings = load_config(TrainClassifierSettings, ROOT / "configs" / "medmnist_resnet18.yaml", [])
+    net = settings.classifier
+    assert (net.network, net.normalization, net.augmentation) == ("resnet18_3x3", "medmnist", "none")
+    assert (net.optimizer, net.peak_lr, net.weight_decay) == ("adam", 1e-3, 0)
+    assert (net.schedule, net.batch, net.steps) == ("milestones", 128, 100 * 80)  # 10,165 cells: 80 batches
+    assert net.keep == "last" and not net.transfers
+    small = load_config(TrainClassifierSettings, ROOT / "configs" / "medmnist_small.yaml", [])
+    assert (small.classifier.network, small.classifier.width) == ("small_resnet", 16)
+
+
+def test_a_medmnist_file_is_scored_with_its_auc(tmp_path: Path) -> None:
+    cells = train_cells()
+    pixels, labels = cells.pixels, cells.labels.reshape(-1, 1)
+    arrays = {f"{side}_{what}": found for side in ("train", "val", "test") for what, found in (
+        ("images", pixels), ("labels", labels))}  # fmt: skip
+    np.savez(tmp_path / "tiny.npz", **arrays)
+    words = [f"data.name={tmp_path / 'tiny.npz'}", "data.classes=[a,b]", "data.image_size=16"]
+    config = ROOT / "configs" / "medmnist_resnet18.yaml"
+    assert run(config, f"out={tmp_path / 'net'}", *words, "classifier.steps=2", "classifier.batch=8") == 0
+    found = json.loads((tmp_path / "net" / "scores.json").read_text())
+    own = Classifier.load(tmp_path / "net").probabilities(cells)
+    expected = [roc_auc_score(cells.labels == k, own[:, k]) for k in range(2)]
+    assert found["test"]["auc"] == pytest.approx(np.mean(expected))
 
 
 def test_it_runs_on_its_own_and_explains_itself() -> None:
