@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cells.cellset import CellSet, Loaded
+from cells.stacks import marked
 from runtime.errors import InputError, suggest
 
 SITES = ("train", "test")
@@ -101,10 +102,10 @@ def _part(
     """The cells of a site in shared classes, relabelled and marked, and their files."""
     cells = loaded.cells
     rows = np.flatnonzero([cells.classes[label] in target for label in cells.labels])
-    kept = cells.subset(rows)
+    kept = marked(cells.subset(rows), site)
     labels = [shared.index(target[kept.classes[label]]) for label in kept.labels]
     sides = np.full(len(kept), site, dtype=object)
-    marked = replace(
+    part = replace(
         kept,
         classes=shared,
         labels=np.array(labels, dtype=np.int64),
@@ -112,7 +113,7 @@ def _part(
         groups=_prefixed(kept.groups, site),
         splits=sides,
     )
-    return marked, tuple(loaded.files[row] for row in rows) if loaded.files else ()
+    return part, tuple(loaded.files[row] for row in rows) if loaded.files else ()
 
 
 def _prefixed(column: NDArray[np.object_], site: str) -> NDArray[np.object_]:

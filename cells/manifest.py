@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from cells.cellset import MODALITY, ORIGINS, UNPROCESSED, Loaded
 from cells.names import check_class_names
+from cells.stacks import INDEX, STACK
 from cells.trees import SPLIT_FOLDERS, FolderData, Found, read_found
 from runtime.errors import InputError, suggest
 
 ENDINGS = (".csv", ".tsv", ".jsonl")
-COLUMNS = ("group", "stack", "index", "origin", MODALITY, UNPROCESSED)
+COLUMNS = ("group", STACK, INDEX, "origin", MODALITY, UNPROCESSED)
 # What parts columns: in words, and what to do where the file's ending says another one.
 DELIMITERS = {
     ";": ("semicolons", "save it with commas"),
@@ -34,7 +35,7 @@ class ManifestData(FolderData):
     """A CSV, TSV or JSONL file with the columns ``file`` and ``label``.
 
     Optional columns: ``split``, ``group``, ``stack`` and ``index`` (which stack of images, and where
-    in it), ``origin``, ``modality`` and ``unprocessed_sha256``; all others are ignored.
+    in it; see `cells.stacks`), ``origin``, ``modality`` and ``unprocessed_sha256``; all others are ignored.
 
     Attributes:
         root: The manifest, whose files lie beside it; or the folder of the files.

@@ -18,6 +18,7 @@ from cells.leaks import LeakError as LeakError
 from cells.long_tail import LongTailSettings, long_tailed
 from cells.partition import clusters, divided, image_clusters
 from cells.split_file import check_digest, read_split, sides_of
+from cells.stacks import by_stack, refuse_stacks
 from runtime.config import Settings
 from runtime.errors import InputError
 
@@ -175,7 +176,7 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
     """
     if near is None:
         near = near_duplicates(cells) if settings.near_duplicates else ()
-    images = image_clusters(cells, near)
+    images = by_stack(cells, image_clusters(cells, near))
     if settings.file is not None:
         return _as_in_file(cells, images, settings.file, settings.leaks)
     if any(cells.splits) and settings.premade == "keep":
@@ -183,6 +184,7 @@ def divide(cells: CellSet, settings: SplitSettings, near: Sequence[NearDuplicate
     else:
         sides = _divided_anew(cells, images, settings)
     if settings.long_tail is not None:
+        refuse_stacks(cells, "split.long_tail: trimming")
         _check_classes(cells, images, sides)
         sides = long_tailed(cells, sides, settings.long_tail)
     return _split(cells, images, sides)

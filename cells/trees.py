@@ -20,6 +20,7 @@ from cells.images import DEFAULT, Decoding, find_images, is_image, pack_readable
 from cells.medmnist import Modality, Size
 from cells.names import check_class_names
 from cells.records import provenance_of
+from cells.stacks import INDEX, STACK, Listed, check_stacks
 from cells.writing import CLASSES, OWN, TABLE, refuse_unfinished
 from runtime.config import Settings
 from runtime.errors import InputError, suggest
@@ -352,19 +353,17 @@ def read_found(
     check(found)
     # A saved set says where each cell came from first, so that its split keeps its digest.
     names = [_said(item.record, "name", partial(_relative, item, settings)) for item in found]
+    groups = [
+        _said(item.record, "group", partial(_group, item, settings, name))
+        for item, name in zip(found, names, strict=True)
+    ]
+    check_stacks(list(map(_listed_in_stack, found, groups)))
     cells = CellSet.from_arrays(
         pixels,
         [classes.index(item.label) for item in found],
         classes,
         names=names,
-        groups=[
-            _said(
-                item.record,
-                "group",
-                partial(_group, f"{item.label}/{item.path.name}", settings, name),
-            )
-            for item, name in zip(found, names, strict=True)
-        ],
+        groups=groups,
         splits=[item.split for item in found],
     )
     origins, provenance = np.empty(len(found), object), np.empty(len(found), object)
@@ -382,10 +381,15 @@ def _said(record: dict[str, Any], key: str, otherwise: Callable[[], str]) -> str
     return otherwise() if unknown else str(value)
 
 
-def _group(inner: str, settings: FolderData, name: str) -> str:
+def _group(item: Found, settings: FolderData, name: str) -> str:
     if settings.group is None:
-        return name
-    match = re.search(settings.group, inner)
+        return _said(item.record, STACK, lambda: name)  # the images of a stack belong together
+    match = re.search(settings.group, f"{item.label}/{item.path.name}")
     if match is None or not match.group(1):
         raise InputError(f"{settings.root / name}: data.group={settings.group!r} does not match it.")
     return match.group(1)
+
+
+def _listed_in_stack(item: Found, group: str) -> Listed:
+    stack, index = item.record.get(STACK), item.record.get(INDEX)
+    return Listed(stack, index, item.label, group, item.split, item.where or str(item.path))

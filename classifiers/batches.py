@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cells.images import augmentation_of
+from cells.images import Augmentation, augmentation_of
 from runtime.seeds import seed_of, torch_generator
 
 AHEAD = 3  # batches that the background thread may be ahead of the network
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     """What one step learns from.
 
     Attributes:
-        images: float32, shape (b, 3, h, w), in [0, 1].
+        images: float32, shape (b, 3, h, w), or of stacks (b, d, 3, h, w), in [0, 1].
         targets: Classes, int64, shape (b,). Of mixed images (2b,): the first b are those of the images,
             the others those of their partners.
         parts: How much each target counts, float32, same shape; None: all alike.
@@ -105,7 +105,7 @@ def batches(
     """The batches of a training run, step by step.
 
     Args:
-        pixels: uint8, shape (n, 3, h, w).
+        pixels: uint8, shape (n, 3, h, w), or of stacks (n, d, 3, h, w).
         labels: int64, shape (n,).
         sampler: One of `SAMPLERS`.
         augmentation: One of `cells.images.AUGMENTATIONS`.
@@ -120,13 +120,20 @@ def batches(
 
     def make(step: int) -> Batch:
         index = sample(step)
-        images = augment(pixels[index], seed_of(seed, "augmentation", step))
+        images = _augmented(augment, pixels[index], seed_of(seed, "augmentation", step))
         return Batch(images, labels[index], None if parts is None else parts[index])
 
     if augmentation in PREPARED_AHEAD:
         yield from _ahead(make, steps)
     else:
         yield from map(make, range(steps))
+
+
+def _augmented(augment: Augmentation, images: Tensor, seed: int) -> Tensor:
+    """Augmented images; those of a stack alike, as draws hang on seed and place in the batch alone."""
+    if images.ndim == 4:
+        return augment(images, seed)
+    return torch.stack([augment(planes, seed) for planes in images.unbind(1)], dim=1)  # (b, d, 3, h, w)
 
 
 def _ahead(make: Callable[[int], Batch], steps: int) -> Batches:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from cells.cellset import CellSet
-from cells.images import to_bytes
 from classifiers.batches import Batches, batches
 from classifiers.feature_smote import check_smote, filled_counts, smote_batches
 from classifiers.heads import begin_head_anew
@@ -20,6 +19,7 @@ from classifiers.losses import LOSSES, Loss
 from classifiers.mixing import mixed
 from classifiers.networks import Network
 from classifiers.phases import Phase, cycles, restarts, step_ranges
+from classifiers.samples import Samples
 from classifiers.schedules import SCHEDULES, build_optimizer
 from classifiers.settings import ClassifierSettings
 from runtime.errors import InputError
@@ -67,8 +67,8 @@ def stages(train: CellSet, settings: ClassifierSettings, seed: int) -> list[Stag
     """
     plan = settings.plan
     ranges = step_ranges(plan, settings.steps)
-    pixels, labels = to_bytes(train.pixels), torch.from_numpy(train.labels.copy())
-    synthetic = torch.from_numpy(train.is_synthetic.copy())
+    samples = Samples(train)
+    pixels, labels, synthetic = samples.images(), samples.labels, samples.synthetic
     if settings.priors == "real" and synthetic.all():
         raise InputError("classifier.priors=real: there is no real training cell to count; use priors=all.")
     made = []

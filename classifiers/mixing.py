@@ -47,7 +47,7 @@ def _mix(batch: Batch, mixing: str, counts: Tensor, seed: int) -> Batch:
         torch.manual_seed(seed)  # torchvision draws from the global state
         order = torch.randperm(count)  # it pairs neighbors, and balanced batches are in the order of classes
         # The "labels" are places in the batch: what comes back is how much of each place is in each image.
-        images, places = transform(batch.images[order], torch.arange(count))
+        images, places = transform(batch.images[order].flatten(1, -3), torch.arange(count))
     own = places.diagonal()  # (b,)
     targets = batch.targets[order]
     partners = targets.roll(1)
@@ -55,7 +55,7 @@ def _mix(batch: Batch, mixing: str, counts: Tensor, seed: int) -> Batch:
         own = remix_shares(own, counts[targets], counts[partners])
     parts = torch.ones(count) if batch.parts is None else batch.parts[order]
     both = torch.cat([parts * own, parts.roll(1) * (1 - own)])
-    return Batch(images, torch.cat([targets, partners]), both)
+    return Batch(images.view_as(batch.images), torch.cat([targets, partners]), both)
 
 
 def remix_shares(own: Tensor, counts: Tensor, partner_counts: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from classifiers import backbones, small
+from cells.stacks import LEAVE_OUT
+from classifiers import backbones, small, stacks
 from classifiers.small import Body
 from runtime.errors import InputError, suggest
 from runtime.seeds import seed_of
@@ -62,13 +63,15 @@ class Network(nn.Module):
         return tuple(mean.tolist()), tuple(spread.tolist())
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (n, 3, h, w) in [0, 1] to (n, d)."""
+        """Penultimate features: float (n, 3, h, w), or of stacks (n, depth, 3, h, w), in [0, 1] to (n, d)."""
         centered = (images - self.center) / self.spread
-        features: Tensor = self.body(centered.contiguous(memory_format=torch.channels_last))
+        if images.ndim == 4:
+            centered = centered.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.body(centered)
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (n, 3, h, w) in [0, 1] to (n, C)."""
+        """Logits: images as for `features` to (n, C)."""
         logits: Tensor = self.head(self.features(images))
         return logits
 
@@ -85,6 +88,7 @@ class Architecture:
         lr: Peak learning rate that suits it.
         published: torchvision's name for it, where there are ImageNet weights of it.
         last: What the names of the weights of its last layer begin with in such a file.
+        depth: Fewest images of a stack that it takes; 0: it takes single images.
     """
 
     build: Callable[[int], Body]
@@ -93,6 +97,7 @@ class Architecture:
     lr: float
     published: str | None = None
     last: str = ""
+    depth: int = 0
 
 
 NETWORKS: dict[str, Architecture] = {
@@ -110,12 +115,19 @@ NETWORKS: dict[str, Architecture] = {
     "convnext_tiny": Architecture(backbones.convnext_tiny, 96, 32, 1e-3, "convnext_tiny", "classifier.2."),
 }
 
+# Those that take stacks.
+STACK_NETWORKS: dict[str, Architecture] = {
+    "cnn3d": Architecture(stacks.cnn3d, width=16, smallest=8, lr=1e-2, depth=2),
+    "cnn_gru": Architecture(stacks.cnn_gru, width=16, smallest=8, lr=5e-3, depth=2),
+}
+EVERY_NETWORK = NETWORKS | STACK_NETWORKS
+
 
 def build_network(name: str, classes: int, width: int | None, seed: int) -> Network:
     """A network with fresh weights.
 
     Args:
-        name: One of `NETWORKS`.
+        name: One of `EVERY_NETWORK`.
         classes: Number of classes.
         width: Channels of the first stage; None for the architecture's own.
         seed: Decides the weights; the global random state is left as it was.
@@ -128,7 +140,7 @@ def build_network(name: str, classes: int, width: int | None, seed: int) -> Netw
         torch.manual_seed(seed_of(seed, "weights"))
         body, features = architecture.build(width or architecture.width)
         network = Network(body, features, classes)
-    return network.to(memory_format=torch.channels_last)
+    return network if architecture.depth else network.to(memory_format=torch.channels_last)
 
 
 def check_size(name: str, image_size: int) -> None:
@@ -137,11 +149,41 @@ def check_size(name: str, image_size: int) -> None:
     Raises:
         InputError: With the smallest edge that the network takes.
     """
-    smallest = find_network(name).smallest
+    architecture = find_network(name)
+    smallest = architecture.smallest
     if image_size < smallest:
+        other = "" if architecture.depth else ", or network=small_resnet"
         raise InputError(
             f"network={name} takes images of at least {smallest} px, these have {image_size} px; "
-            f"set data.image_size={smallest} or more, or network=small_resnet."
+            f"set data.image_size={smallest} or more{other}."
+        )
+
+
+def check_depth(name: str, depth: int) -> None:
+    """Refuse stacks for a network of single images, single images for one of stacks, and too shallow stacks.
+
+    Args:
+        name: One of `EVERY_NETWORK`.
+        depth: Images of each stack; 0 for single images.
+
+    Raises:
+        InputError: With the fewest images that the network takes.
+    """
+    least = find_network(name).depth
+    if depth and not least:
+        raise InputError(
+            f"network={name} takes single images, and these cells are stacks of {depth} (columns stack and "
+            f"index); use network={' or '.join(STACK_NETWORKS)}, or {LEAVE_OUT}."
+        )
+    if least and not depth:
+        raise InputError(
+            f"network={name} takes stacks, and these cells are single images; give each image a stack and an "
+            "index (columns of a manifest), or use network=small_resnet."
+        )
+    if depth < least:
+        raise InputError(
+            f"network={name} takes stacks of at least {least} images, these have {depth}; "
+            f"add images, or {LEAVE_OUT}."
         )
 
 
@@ -151,6 +193,6 @@ def find_network(name: str) -> Architecture:
     Raises:
         InputError: If there is none.
     """
-    if name not in NETWORKS:
-        raise InputError(f"there is no network '{name}'.{suggest(name, NETWORKS)}")
-    return NETWORKS[name]
+    if name not in EVERY_NETWORK:
+        raise InputError(f"there is no network '{name}'.{suggest(name, EVERY_NETWORK)}")
+    return EVERY_NETWORK[name]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from classifiers.losses import COSINE_LOSSES, LOSSES
-from classifiers.networks import NETWORKS
+from classifiers.networks import EVERY_NETWORK, find_network
 from classifiers.phases import WHOLE, Phase, check_shares
 from runtime.config import Settings
 from runtime.errors import suggest
@@ -21,7 +21,7 @@ class ClassifierSettings(Settings):
     """How a classifier is built and trained.
 
     Attributes:
-        network: One of `classifiers.networks.NETWORKS`.
+        network: One of `classifiers.networks.NETWORKS`, or of `STACK_NETWORKS` for stacks of images.
         width: Channels of the first stage; None for the network's own.
         weights: What it begins with: ``none`` (fresh weights), ``imagenet`` (those that torchvision
             publishes), or a file or the folder of a trained classifier. The last layer is always fresh.
@@ -70,7 +70,7 @@ class ClassifierSettings(Settings):
     @field_validator("network")
     @classmethod
     def _known_network(cls, name: str) -> str:
-        return _known(name, NETWORKS)
+        return _known(name, EVERY_NETWORK)
 
     @field_validator("loss")
     @classmethod
@@ -91,7 +91,7 @@ class ClassifierSettings(Settings):
     @property
     def peak_lr(self) -> float:
         """The setting, or the network's own."""
-        return self.lr or NETWORKS[self.network].lr * (FINETUNING if self.transfers else 1)
+        return self.lr or find_network(self.network).lr * (FINETUNING if self.transfers else 1)
 
     @property
     def transfers(self) -> bool:

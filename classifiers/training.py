@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cells.cellset import CellSet
-from cells.images import to_tensor
 from classifiers.descent import descend, stages
 from classifiers.heads import with_cosine_head
 from classifiers.losses import log_shares
-from classifiers.networks import NORMALIZATIONS, Network, build_network, check_size
+from classifiers.networks import NORMALIZATIONS, Network, build_network, check_depth, check_size
+from classifiers.samples import Samples
 from classifiers.settings import ClassifierSettings
 from classifiers.weights import begin_with, check_weights
 from runtime.checkpoint import fit_state, load_weights, save_weights
@@ -64,6 +64,7 @@ class Classifier:
 
     Attributes:
         image_size: Edge in pixels of the cells that it was trained on; 0 before.
+        depth: Images of each stack that it was trained on; 0 for single images.
         history: How training went: rows of `step`, `loss` and, where there were validation
             cells, `val_balanced_accuracy`.
         origin: What it was trained on: `seed`, `cells` (digest of the training cells); with `keep=best`
@@ -74,7 +75,7 @@ class Classifier:
     def __init__(self, classes: tuple[str, ...], settings: ClassifierSettings | None = None) -> None:
         self.classes = tuple(classes)
         self.settings = settings or ClassifierSettings()
-        self.image_size = 0
+        self.image_size, self.depth = 0, 0
         self.history: list[dict[str, float]] = []
         self.origin: dict[str, Any] = {}
         self.shift = torch.zeros(len(self.classes), dtype=torch.float64)
@@ -103,7 +104,7 @@ class Classifier:
         """
         self._check(train, val)
         prepare_processor()
-        self.image_size, self.history = train.image_size, []
+        self.image_size, self.depth, self.history = train.image_size, Samples(train).depth, []
         self.origin = {"seed": seed, "cells": train.digest}
         plan = stages(train, self.settings, seed)
         self.shift = self.settings.post_hoc * log_shares(plan[-1].counts)
@@ -137,7 +138,7 @@ class Classifier:
         if val is not None:
             self.network.eval()
             recall = [
-                (self.predict(cells) == label).mean()
+                (self.predict(cells) == label).mean()  # of its images, or its stacks
                 for label, cells in ((k, val.of_class(name)) for k, name in enumerate(val.classes))
                 if len(cells)
             ]
@@ -157,22 +158,23 @@ class Classifier:
                 f"{len(train)} training cells of {len(present)} class(es) teach nothing to tell "
                 "apart; give cells of two classes or more."
             )
+        check_depth(self.settings.network, Samples(train).depth)
         check_size(self.settings.network, train.image_size)
         check_weights(self.settings)
         if self.settings.keep == "best" and (val is None or not len(val)):
             raise InputError("classifier.keep=best chooses by validation cells; give some, or use keep=last.")
 
     def probabilities(self, cells: CellSet) -> NDArray[np.float32]:
-        """Class probabilities: float32, shape (n, C), rows sum to 1.
+        """Class probabilities: float32, shape (n, C), rows sum to 1; of stacks a row each, as in `Samples`.
 
         Raises:
-            InputError: If the images are of another size than those of the training.
+            InputError: If the images are of another size than those of the training, or in other stacks.
         """
         return self._map(cells, lambda images: self.logits(images).softmax(dim=1), len(self.classes))
 
     def logits(self, images: Tensor) -> Tensor:
-        """What predictions go by, after any post-hoc adjustment: float (n, 3, h, w) in [0, 1], on `device`,
-        to (n, C).
+        """What predictions go by, after any post-hoc adjustment: float (n, 3, h, w), or of stacks
+        (n, depth, 3, h, w), in [0, 1], on `device`, to (n, C).
 
         Source:
             Menon et al., ICLR 2021, arXiv:2007.07314, post-hoc logit adjustment.
@@ -181,7 +183,7 @@ class Classifier:
         return logits - self.shift.to(logits.device, logits.dtype) if self.settings.post_hoc else logits
 
     def predict(self, cells: CellSet) -> NDArray[np.int64]:
-        """The likeliest class of each cell, index into `classes`: int64, shape (n,)."""
+        """The likeliest class of each cell or stack, index into `classes`: int64, shape (n,)."""
         return self.probabilities(cells).argmax(axis=1).astype(np.int64)
 
     def features(self, cells: CellSet) -> NDArray[np.float32]:
@@ -195,10 +197,18 @@ class Classifier:
                 f"the classifier was trained at {self.image_size} px, these cells have "
                 f"{cells.image_size} px; read them with data.image_size={self.image_size}."
             )
-        made = np.empty((len(cells), width), np.float32)
+        samples = Samples(cells)
+        if samples.depth != self.depth and len(cells):
+            check_depth(self.settings.network, samples.depth)
+            raise InputError(
+                f"the classifier was trained on stacks of {self.depth} images, these have {samples.depth}; "
+                "give stacks of as many."
+            )
+        made = np.empty((len(samples), width), np.float32)
+        batch = max(1, PREDICTION_BATCH // max(1, samples.depth))
         with torch.inference_mode():
-            for begin in range(0, len(cells), PREDICTION_BATCH):
-                images = to_tensor(cells.pixels[begin : begin + PREDICTION_BATCH])  # (b, 3, h, w)
+            for begin in range(0, len(samples), batch):
+                images = samples.images(begin, begin + batch).float().div_(255)  # (b, 3, h, w)
                 made[begin : begin + len(images)] = function(images.to(self.device)).cpu().numpy()
         return made
 
@@ -209,6 +219,7 @@ class Classifier:
             "classes": list(self.classes),
             "settings": to_dict(self.settings),
             "image_size": self.image_size,
+            "depth": self.depth,
             "input": dict(zip(("mean", "spread"), self.network.normalization, strict=True)),
             "trained_on": self.origin,
             "history": self.history,
@@ -231,6 +242,7 @@ class Classifier:
         settings = validate(ClassifierSettings, config["settings"], str(where))
         made = cls(tuple(config["classes"]), settings)
         made.image_size, made.history = config["image_size"], config["history"]
+        made.depth = config.get("depth", 0)
         made.origin = config["trained_on"]
         made.shift = torch.tensor(config.get("shift", [0.0] * len(made.classes)), dtype=torch.float64)
         network = made._fresh(seed=0)

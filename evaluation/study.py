@@ -19,6 +19,7 @@ from cells.images import augmentation_of
 from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
+from cells.stacks import refuse_stacks
 from classifiers.networks import check_size
 from classifiers.training import Classifier
 from classifiers.weights import check_weights
@@ -260,6 +261,7 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
             raise InputError(f"{key}={path}: no such file; set it to where the weights are.")
     assert not isinstance(settings.preprocess, dict), "several preprocessings are several studies"
     split = preprocessed(divide(sources.load(settings.data), settings.split), settings.preprocess)
+    refuse_stacks(split.train, "a study")
     require_real(split.val, "validation")
     require_real(split.test, "test")
     study = Study(settings, run, split, say)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cells.cellset import MICROSCOPY, CellSet
+from cells.stacks import refuse_stacks
 from runtime.checkpoint import load_weights, save_weights
 from runtime.errors import InputError
 from runtime.rundir import RunDir, first_difference, read_json, write_text
@@ -121,8 +122,9 @@ def check_cells(generator: Generator, cells: CellSet) -> None:
     """Refuse cells that the generator cannot be trained on.
 
     Raises:
-        InputError: Other classes or size, an empty class, or synthetic cells.
+        InputError: Other classes or size, an empty class, stacks, or synthetic cells.
     """
+    refuse_stacks(cells, "synthesis")
     if cells.classes != generator.classes:
         raise InputError(
             f"the generator has classes {list(generator.classes)}, the cells "

@@ -20,6 +20,7 @@ from cells.reading import read_set
 from cells.sources import DataSettings, load
 from cells.split import Split, SplitSettings, divide
 from cells.steps import Steps
+from classifiers.samples import Samples
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.gain import METRICS, scores
 from evaluation.prediction_known import Known
@@ -133,7 +134,7 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
     counts = split.train.counts
     rare = settings.rare or (min(counts, key=lambda name: counts[name]),)
     found: dict[str, Any] = {
-        side: scores(cells.labels, classifier.probabilities(cells), train.classes, rare)
+        side: scores(Samples(cells).labels.numpy(), classifier.probabilities(cells), train.classes, rare)
         for side, cells in (("val", split.val), ("test", split.test))
     }
     found |= {"rare": list(rare), "train_counts": train.counts}
