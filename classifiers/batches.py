@@ -120,7 +120,7 @@ def batches(
 
     def make(step: int) -> Batch:
         index = sample(step)
-        images = _augmented(augment, pixels[index], seed_of(seed, "augmentation", step))
+        images = augmented(augment, pixels[index], seed_of(seed, "augmentation", step))
         return Batch(images, labels[index], None if parts is None else parts[index])
 
     if augmentation in PREPARED_AHEAD:
@@ -129,7 +129,7 @@ def batches(
         yield from map(make, range(steps))
 
 
-def _augmented(augment: Augmentation, images: Tensor, seed: int) -> Tensor:
+def augmented(augment: Augmentation, images: Tensor, seed: int) -> Tensor:
     """Augmented images; those of a stack alike, as draws hang on seed and place in the batch alone."""
     if images.ndim == 4:
         return augment(images, seed)

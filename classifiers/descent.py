@@ -94,7 +94,7 @@ def stages(train: CellSet, settings: ClassifierSettings, seed: int) -> list[Stag
         stream = mixed(stream, settings.mixing, counts, own)
         features = None
         if phase.smote:
-            features = _smoted(train, settings, chosen, len(steps), own)
+            features = _smoted(samples, settings, chosen, len(steps), own)
             counts = filled_counts(counts)
         loss_of = LOSSES[phase.loss or settings.loss](counts)
         made.append(Stage(phase, steps, anew, cycle, counts, loss_of, stream, own, features))
@@ -102,7 +102,7 @@ def stages(train: CellSet, settings: ClassifierSettings, seed: int) -> list[Stag
 
 
 def _smoted(
-    train: CellSet, settings: ClassifierSettings, chosen: Tensor, steps: int, seed: int
+    samples: Samples, settings: ClassifierSettings, chosen: Tensor, steps: int, seed: int
 ) -> Callable[[Network], Batches]:
     """Batches of features of the chosen cells, filled up by SMOTE."""
     if settings.synthetic_weight != 1:
@@ -110,11 +110,11 @@ def _smoted(
             "classifier.phases: a phase with smote draws between real and synthetic cells and counts all "
             "alike; use synthetic_weight=1 (no light_synthetic beside feature_smote)."
         )
-    labels = torch.from_numpy(train.labels.copy())[chosen]
+    labels, train = samples.labels[chosen], samples.cells
     check_smote(labels, train.classes)
     return partial(
         smote_batches,
-        pixels=to_bytes(train.pixels)[chosen],
+        pixels=samples.images()[chosen],
         labels=labels,
         augmentation=settings.augmentation,
         modality=train.modality,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cells.images import augmentation_of
-from classifiers.batches import Batch, Batches
+from classifiers.batches import Batch, Batches, augmented
 from classifiers.networks import Network
 from runtime.errors import InputError
 from runtime.seeds import seed_of, torch_generator
@@ -55,7 +55,7 @@ def smote_batches(
 
     Args:
         network: Its body must not change meanwhile; in evaluation mode but for the head.
-        pixels: uint8, shape (n, 3, h, w).
+        pixels: uint8, shape (n, 3, h, w), or of stacks (n, d, 3, h, w).
         labels: int64, shape (n,).
         augmentation: One of `cells.images.AUGMENTATIONS`.
         modality: Of the cells, one of `cells.cellset.MODALITIES`.
@@ -75,7 +75,7 @@ def smote_batches(
     for _ in range(steps):
         while len(targets) < batch:
             own = seed_of(seed, "round", rounds)
-            seen = features_of(network, augment(pixels, own))
+            seen = features_of(network, augmented(augment, pixels, own))
             more, their = filled(seen, labels.numpy(), own)
             order = torch.randperm(len(their), generator=torch_generator(own, "order"))
             points = torch.cat([points.reshape(-1, more.shape[1]), torch.from_numpy(more)[order]])
