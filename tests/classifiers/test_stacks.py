@@ -140,8 +140,9 @@ def test_the_images_of_a_stack_are_augmented_alike(augmentation: str) -> None:
         {"loss": "logit_adjustment"},
         {"mixing": "cutmix"},
         {"keep": "best"},
+        {"phases": [{"share": 0.7}, {"share": 0.3, "trains": "head", "fresh_head": True, "smote": True}]},
     ],
-    ids=lambda changes: str(next(iter(changes.values()))),
+    ids=["balanced", "logit_adjustment", "cutmix", "best", "smote"],
 )
 def test_every_way_against_imbalance_trains_on_stacks(changes: dict[str, object]) -> None:
     recipe = settings("cnn3d", steps=60, **changes)
