@@ -64,11 +64,16 @@ class Labeler:
         rate: Share of cells like the training cells that may be flagged as unlike them.
 
     Raises:
-        InputError: If a file is missing or damaged.
+        InputError: If a file is missing or damaged, or the classifier is one of stacks.
     """
 
     def __init__(self, folder: Path, rate: float) -> None:
         self.classifier = Classifier.load(folder)
+        if self.classifier.depth:
+            raise InputError(
+                f"{folder}: its network takes stacks of {self.classifier.depth} images, and predict labels "
+                "single images; use Classifier.load and its probabilities, see docs/data.md."
+            )
         self.preprocessing = Preprocessing.load(folder)
         self.known = Known.load(folder)
         self.threshold = self.known.threshold(rate) if self.known else 0.0

@@ -13,7 +13,7 @@ from cells.stacks import rows_of_stacks
 from classifiers.training import Classifier
 from runtime.command import run_command
 from runtime.config import load_config
-from scripts import prepare, train_classifier
+from scripts import predict, prepare, train_classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "classifier_stacks.yaml"
@@ -53,12 +53,16 @@ def manifest(folder: Path, columns: str = "file,label,stack,index") -> Path:
 
 
 @pytest.mark.parametrize("network", ["cnn3d", "cnn_gru"])
-def test_a_table_of_stacks_becomes_a_classifier(folder: Path, network: str) -> None:
+def test_a_table_of_stacks_becomes_a_classifier(
+    folder: Path, network: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [f"root={manifest(folder)}", "out=runs/stacks", "image_size=16"]
     assert run(prepare, "source=manifest", *words) == 0
     words = ["data.root=runs/stacks", "out=net", f"classifier.network={network}", *SMALL]
     assert run(train_classifier, CONFIG, *words) == 0
     assert Classifier.load(folder / "net").depth == 2
+    assert run(predict, "classifier=net", "images=in", "out=found") == 2
+    assert "takes stacks of 2 images, and predict labels single images" in capsys.readouterr().err
     scores = json.loads((folder / "net" / "scores.json").read_text())
     assert {round(2 * scores["test"]["accuracy"], 6)} <= {0, 1, 2}  # of two stacks, one of each class
 
