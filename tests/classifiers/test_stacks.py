@@ -140,12 +140,15 @@ def test_the_images_of_a_stack_are_augmented_alike(augmentation: str) -> None:
         {"loss": "logit_adjustment"},
         {"mixing": "cutmix"},
         {"keep": "best"},
-        {"phases": [{"share": 0.7}, {"share": 0.3, "trains": "head", "fresh_head": True, "smote": True}]},
+        {
+            "phases": [{"share": 0.8}, {"share": 0.2, "trains": "head", "fresh_head": True, "smote": True}],
+            "steps": 150,
+        },
     ],
     ids=["balanced", "logit_adjustment", "cutmix", "best", "smote"],
 )
 def test_every_way_against_imbalance_trains_on_stacks(changes: dict[str, object]) -> None:
-    recipe = settings("cnn3d", steps=60, **changes)
+    recipe = settings("cnn3d", **{"steps": 60, **changes})
     net = Classifier(CLASSES, recipe).fit(toy((40, 16, 6)), seed=0, val=toy((4, 4, 4), seed=2))
     unseen = toy((12, 12, 12), seed=1)
     assert (net.predict(unseen) == Samples(unseen).labels.numpy()).mean() > 0.8

@@ -63,6 +63,12 @@ def test_a_table_of_stacks_becomes_a_classifier(
     assert Classifier.load(folder / "net").depth == 2
     assert run(predict, "classifier=net", "images=in", "out=found") == 2
     assert "takes stacks of 2 images, and predict labels single images" in capsys.readouterr().err
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "new.csv" in block)
+    code = code.replace("new.csv", "cells.csv").replace("results/stacks", "net").replace("=32", "=16")
+    named: dict[str, np.ndarray] = {}
+    exec(code, named)
+    assert named["probabilities"].shape == (10, 2)
     scores = json.loads((folder / "net" / "scores.json").read_text())
     assert {round(2 * scores["test"]["accuracy"], 6)} <= {0, 1, 2}  # of two stacks, one of each class
 
