@@ -251,7 +251,8 @@ def test_a_saved_config_can_be_run_again(study: tuple[Path, dict[str, Any], list
 @pytest.mark.parametrize("name", ["quickstart", "pbc_longtail", "bloodmnist"])
 def test_shipped_configs_are_valid(name: str) -> None:
     settings = load_config(StudySettings, ROOT / "configs" / f"{name}.yaml", [])
-    assert settings.seeds >= 6 and settings.strategies == USUAL
+    assert settings.seeds >= 6
+    assert {"real", "logit_adjustment", "repeat", "gan", "diffusion"} <= set(settings.strategies)
     assert settings.shared_generators == (name == "quickstart")
 
 
