@@ -20,7 +20,7 @@ from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
 from cells.stacks import refuse_stacks
-from classifiers.networks import check_size
+from classifiers.networks import check_depth, check_size
 from classifiers.training import Classifier
 from classifiers.weights import check_weights
 from evaluation.encoders import Encoder, InceptionSettings, build_encoder
@@ -269,6 +269,7 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
     assert study.shortfall is not None
     for name in settings.strategies:
         classifier = settings.classifier.model_copy(update=dict(strategy_of(name).training))
+        check_depth(classifier.network, 0)  # stacks are refused above
         check_size(classifier.network, split.train.image_size)
         check_weights(classifier)
         augmentation_of(classifier.augmentation, split.train.modality)  # or there is none for these cells

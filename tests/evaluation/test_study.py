@@ -1,8 +1,10 @@
 """What a study notes of its split."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cells import sources
@@ -88,3 +90,19 @@ def test_generators_that_units_share_are_counted_by_strategy() -> None:
     names.remove("gan+mixed_seeds")
     shared = StudySettings.model_validate({"data": DATA, "strategies": names, "shared_generators": True})
     assert shared.generators_in_common() == {"gan": 1, "diffusion+logit_adjustment": 1}
+
+
+def test_stacks_are_refused_and_so_is_a_network_of_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = StudySettings.model_validate(
+        {"data": DATA, "strategies": ["real"], "rare": ["blast"], "classifier": {"network": "cnn3d"}}
+    )
+    with pytest.raises(InputError, match="network=cnn3d takes stacks, and these cells are single images"):
+        open_study(settings, RunDir(tmp_path, {}), print)
+    cells = sources.load(settings.data)
+    said = np.empty(len(cells), dtype=object)
+    said[:] = [{"stack": str(row), "index": 0} for row in range(len(cells))]
+    monkeypatch.setattr(sources, "load", lambda data: replace(cells, provenance=said))
+    with pytest.raises(InputError, match=r"a study of stacks .* is not supported; leave the columns"):
+        open_study(settings, RunDir(tmp_path, {}), print)
