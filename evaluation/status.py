@@ -124,7 +124,7 @@ def status_table(out: Path, found: Status) -> Table:
         found: Its status.
     """
     whole = len(found.done) + len(found.running) + len(found.failed) + len(found.left)
-    table = Table(title=f"{escape(str(out))}: {len(found.done)} of {whole} trials done", title_justify="left")
+    table = Table(title=f"{len(found.done)} of {whole} trials done: {escape(str(out))}", title_justify="left")
     for header in ("what", "how many", "which"):
         table.add_column(header, justify="right" if header == "how many" else "left", overflow="fold")
     table.add_row("done", str(len(found.done)), "")
