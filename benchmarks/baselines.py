@@ -17,8 +17,8 @@ from pydantic import Field, field_validator
 from cells.sources import DataSettings, SplitFolderData, load
 from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
-from evaluation.gain import scores
-from evaluation.strategies import STRATEGIES, strategy_of
+from evaluation.gains.gain import scores
+from evaluation.studies.strategies import STRATEGIES, strategy_of
 from runtime.command import run_command, take, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.rundir import RunDir, read_json, write_json, write_text

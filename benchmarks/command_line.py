@@ -22,10 +22,10 @@ from pydantic import Field
 from benchmarks.random_inception import random_weights
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
-from evaluation.encoders import InceptionSettings, build_encoder
-from evaluation.fidelity import SCORE_MINIMUM, fidelity
-from evaluation.folders import read_folder
-from evaluation.suite import EvaluateSettings, evaluate_folders
+from evaluation.features.encoders import InceptionSettings, build_encoder
+from evaluation.quality.fidelity import SCORE_MINIMUM, fidelity
+from evaluation.scores.folders import read_folder
+from evaluation.scores.suite import EvaluateSettings, evaluate_folders
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.rundir import write_json, write_text

@@ -17,9 +17,9 @@ from cells.medmnist import MedmnistData
 from cells.sources import SplitFolderData, load
 from cells.split import Split, SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
-from evaluation.agreement import label_agreement
-from evaluation.encoders import OnnxSettings, build_encoder
-from evaluation.fidelity import fidelity
+from evaluation.features.encoders import OnnxSettings, build_encoder
+from evaluation.quality.agreement import label_agreement
+from evaluation.quality.fidelity import fidelity
 from generators import DiffusionSettings, GanSettings, build
 from generators.synthesize import synthesize
 from generators.training import labelled_grid

@@ -17,8 +17,8 @@ from PIL import Image, ImageFilter
 from pydantic import Field
 
 from cells.cellset import CellSet
-from evaluation.folders import read_folder
-from evaluation.memorization import CopyDetector
+from evaluation.copies.memorization import CopyDetector
+from evaluation.scores.folders import read_folder
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.rundir import write_text

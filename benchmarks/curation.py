@@ -13,11 +13,11 @@ from pathlib import Path
 
 from cells.cellset import CellSet
 from cells.reading import read_set
-from evaluation.ablation import ablate
-from evaluation.ablation_table import ablation_tables
-from evaluation.ablations import bench_of
-from evaluation.settings import StudySettings
-from evaluation.study import Study, open_study
+from evaluation.filters.ablation import ablate
+from evaluation.filters.ablations import bench_of
+from evaluation.reports.ablation_table import ablation_tables
+from evaluation.studies.settings import StudySettings
+from evaluation.studies.study import Study, open_study
 from generators import RESAMPLERS, load
 from generators.synthesize import synthesize
 from runtime.command import run_command, take

@@ -37,11 +37,11 @@ from torch_fidelity import feature_extractor_inceptionv3 as inception
 from benchmarks.random_inception import random_weights
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
-from evaluation.blocks import manifold
-from evaluation.encoders import CachedEncoder
-from evaluation.extractors import InceptionNetwork
-from evaluation.fidelity import fidelity
-from evaluation.metrics import KID_SUBSET, NEIGHBOURS
+from evaluation.features.encoders import CachedEncoder
+from evaluation.features.extractors import InceptionNetwork
+from evaluation.quality.blocks import manifold
+from evaluation.quality.fidelity import fidelity
+from evaluation.quality.metrics import KID_SUBSET, NEIGHBOURS
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.rundir import write_json

@@ -23,7 +23,7 @@ from cells.sources import PhantomData
 from cells.sources import load as load_cells
 from cells.split import SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
-from evaluation.metrics import coverage
+from evaluation.quality.metrics import coverage
 from generators import GanSettings, Generator, build
 from generators.protocol import as_tensor
 from generators.training import write_grid

@@ -28,8 +28,8 @@ from cells.cellset import CellSet
 from cells.sources import DataSettings, PhantomData
 from cells.sources import load as load_cells
 from cells.split import SplitSettings, divide
-from evaluation.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
-from evaluation.pairwise import Pairwise
+from evaluation.features.encoders import DomainSettings, Encoder, EncoderSettings, build_encoder
+from evaluation.quality.pairwise import Pairwise
 from generators import Diffusion, load
 from generators.protocol import model_folder, noise, to_bytes
 from generators.samplers import Output, SamplingSettings, denoised, evaluations

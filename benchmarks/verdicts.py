@@ -3,7 +3,7 @@
     python benchmarks/verdicts.py [studies=1000] [planted=300] [out=FILE.md]
 
 First null studies, in which no strategy is better than another, then planted gains. Each goes through the
-real `conclude`, the choice on validation included. `evaluation/planted.py` says what is drawn.
+real `conclude`, the choice on validation included. `evaluation/gains/planted.py` says what is drawn.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from evaluation.conclusion import conclude
-from evaluation.planted import Plan, expected_difference, planted
-from evaluation.statistics import CHOSEN_BY, Trials, verdict
+from evaluation.gains.conclusion import conclude
+from evaluation.gains.planted import Plan, expected_difference, planted
+from evaluation.gains.statistics import CHOSEN_BY, Trials, verdict
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config
 from runtime.rundir import write_text

@@ -31,22 +31,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.ablations import ablated
-from evaluation.answers import read_answers
-from evaluation.cluster import await_report, submit
-from evaluation.conclusion import conclude
-from evaluation.diversity import within
-from evaluation.executors import run_trials
-from evaluation.figures import contact_sheet
-from evaluation.findings import measure, overall, save_pairs, save_strips
-from evaluation.gain import confusion, scores
-from evaluation.joining import joined_study, logged
-from evaluation.report import write_report
-from evaluation.running import LOG, attempt, numbered, require_all
-from evaluation.settings import StudySettings
-from evaluation.statistics import summarize
-from evaluation.strategies import STRATEGIES, strategy_of
-from evaluation.study import (
+from evaluation.filters.ablations import ablated
+from evaluation.filters.diversity import within
+from evaluation.gains.answers import read_answers
+from evaluation.gains.conclusion import conclude
+from evaluation.gains.gain import confusion, scores
+from evaluation.gains.statistics import summarize
+from evaluation.jobs.cluster import await_report, submit
+from evaluation.jobs.executors import run_trials
+from evaluation.jobs.joining import joined_study, logged
+from evaluation.jobs.running import LOG, attempt, numbered, require_all
+from evaluation.reports.figures import contact_sheet
+from evaluation.reports.report import write_report
+from evaluation.studies.findings import measure, overall, save_pairs, save_strips
+from evaluation.studies.settings import StudySettings
+from evaluation.studies.strategies import STRATEGIES, strategy_of
+from evaluation.studies.study import (
     Study,
     Trial,
     claim,
@@ -56,8 +56,8 @@ from evaluation.study import (
     time_left,
     trials,
 )
-from evaluation.synthetic_cells import accepted, drawn, made_of, training_seconds
-from evaluation.tuning import fit_tuned
+from evaluation.studies.synthetic_cells import accepted, drawn, made_of, training_seconds
+from evaluation.studies.tuning import fit_tuned
 from generators import RESAMPLERS
 from runtime.config import load_config
 from runtime.rundir import RunDir, read_json, write_bytes, write_json

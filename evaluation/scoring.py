@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cells.cellset import CellSet
-from evaluation.encoders import Encoder
-from evaluation.folders import FLAT
-from evaluation.score_page import figures_folder, write_pages
-from evaluation.suite import (
+from evaluation.features.encoders import Encoder
+from evaluation.scores.folders import FLAT
+from evaluation.scores.page import figures_folder, write_pages
+from evaluation.scores.suite import (
     EvaluateSettings,
     ScoreSettings,
     Sides,
@@ -42,7 +42,7 @@ class Score:
     """What came out, and the cells behind it.
 
     Attributes:
-        result: JSON values; see `evaluation.suite.evaluate_sets`.
+        result: JSON values; see `evaluation.scores.suite.evaluate_sets`.
         sides: The cells, in the classes that were scored.
         encoder: What the features are.
     """

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.axis import run_studies
-from evaluation.designs import jobs, studies_of
-from evaluation.dry_run import plan_table, study_plan
-from evaluation.settings import StudySettings
+from evaluation.studies.axis import run_studies
+from evaluation.studies.designs import jobs, studies_of
+from evaluation.studies.dry_run import plan_table, study_plan
+from evaluation.studies.settings import StudySettings
 from runtime.command import run_command, split_arguments, take_switch, words_parser
 from runtime.config import load_config
 from runtime.errors import InputError

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.score_page import figures_folder
-from evaluation.scorecard import copying, tables, warning
+from evaluation.scores.page import figures_folder
+from evaluation.scores.scorecard import copying, tables, warning
 from evaluation.scoring import EvaluateSettings, refuse_taken, score_folders
 from runtime.command import run_command, split_arguments, take, take_required
 from runtime.config import load_config, to_dict

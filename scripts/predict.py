@@ -13,8 +13,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from evaluation.prediction import UNLIKE, UNREADABLE, Labeler, find_files, write_csv
-from evaluation.prediction_page import write_page
+from evaluation.predictions.page import write_page
+from evaluation.predictions.prediction import UNLIKE, UNREADABLE, Labeler, find_files, write_csv
 from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError

@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from evaluation.designs import DESIGN, rewrite_page
-from evaluation.report import read_study, write_report
+from evaluation.reports.report import read_study, write_report
+from evaluation.studies.designs import DESIGN, rewrite_page
 from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.errors import InputError, suggest
 

@@ -12,7 +12,7 @@ import argparse
 
 from rich.console import Console
 
-from evaluation.status import status_of, status_table, studies_in
+from evaluation.jobs.status import status_of, status_table, studies_in
 from runtime.command import run_command, split_arguments, words_parser
 from runtime.errors import InputError
 

@@ -29,7 +29,7 @@ from cells.preprocessing import Preprocessing
 from cells.sources import FolderData, SplitFolderData
 from cells.sources import load as load_cells
 from cells.writing import is_unfinished, write_set
-from evaluation.dry_run import plan_table, synthesis_time
+from evaluation.studies.dry_run import plan_table, synthesis_time
 from generators import Generator
 from generators import load as load_generator
 from generators.card import about_set

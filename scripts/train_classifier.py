@@ -22,8 +22,8 @@ from cells.split import Split, SplitSettings, divide
 from cells.steps import Steps
 from classifiers.samples import Samples
 from classifiers.training import Classifier, ClassifierSettings
-from evaluation.gain import METRICS, scores
-from evaluation.prediction_known import Known
+from evaluation.gains.gain import METRICS, scores
+from evaluation.predictions.known import Known
 from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError, suggest

@@ -23,7 +23,7 @@ from cells.sources import Credit, DataSettings, credit_of
 from cells.sources import load as load_cells
 from cells.split import Split, SplitSettings, divide
 from cells.steps import Steps
-from evaluation.monitor import MonitorSettings, own_watch
+from evaluation.studies.monitor import MonitorSettings, own_watch
 from generators import DiffusionSettings, GeneratorSettings, RepeatSettings, SmoteSettings, build
 from generators.card import write_model_card
 from generators.choosing import Watch

@@ -18,7 +18,7 @@ from classifiers.networks import build_network
 from classifiers.phases import REAL_HEAD, RETRAINED, Phase
 from classifiers.schedules import decayed, one_cycle
 from classifiers.training import Classifier, ClassifierSettings
-from evaluation.strategies import STRATEGIES, USES, strategy_of
+from evaluation.studies.strategies import STRATEGIES, USES, strategy_of
 from runtime.errors import InputError
 
 CLASSES = ("bright", "dark", "striped")

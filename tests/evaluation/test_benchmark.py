@@ -15,11 +15,11 @@ from cells.reading import read_set
 from cells.steps import Gamma
 from classifiers.training import Classifier
 from evaluation.benchmark import run_study
-from evaluation.diversity import within
-from evaluation.seen import refuse_seen
-from evaluation.settings import StudySettings
-from evaluation.strategies import USUAL
-from evaluation.study import open_study, trials
+from evaluation.copies.seen import refuse_seen
+from evaluation.filters.diversity import within
+from evaluation.studies.settings import StudySettings
+from evaluation.studies.strategies import USUAL
+from evaluation.studies.study import open_study, trials
 from generators import augment, build
 from generators.protocol import FitRecord
 from runtime.config import load_config

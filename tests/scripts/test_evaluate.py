@@ -16,8 +16,8 @@ from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from cells.writing import write_set
 from classifiers.training import Classifier, ClassifierSettings
-from evaluation.folders import image_size, read_folder
-from evaluation.suite import EvaluateSettings, evaluate_sets
+from evaluation.scores.folders import image_size, read_folder
+from evaluation.scores.suite import EvaluateSettings, evaluate_sets
 from runtime.command import run_command
 from runtime.errors import InputError
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from evaluation.settings import StudySettings
+from evaluation.studies.settings import StudySettings
 from runtime.command import split_arguments, take
 from runtime.config import load_config
 

@@ -1,0 +1,1 @@
+"""Whether synthetic cells are copies of training cells."""

@@ -1,0 +1,1 @@
+"""What the trials of a study show: gains, their intervals and tests, and the verdict."""

@@ -1,0 +1,1 @@
+"""Where the trials of a study run: in this process, a pool of them, or a cluster."""

@@ -1,0 +1,1 @@
+"""Labels for new images: the table and the page of `predict.py`."""

@@ -1,0 +1,1 @@
+"""Two folders of images scored against each other: settings, figures and the page of `evaluate.py`."""

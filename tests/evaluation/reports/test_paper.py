@@ -1,0 +1,264 @@
+"""LaTeX, CSV, the method section and figures of a report say what the results say."""
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluation.gains.conclusion import conclude
+from evaluation.gains.statistics import summarize
+from evaluation.reports.figures import canvas, finish, strip
+from evaluation.reports.latex import Table, as_float, escaped, tabular, undeclared
+from evaluation.reports.literature import LITERATURE
+from evaluation.reports.long_tables import summary_csv, trials_csv
+from evaluation.reports.method_text import in_latex, in_words, method_text
+from evaluation.reports.method_training import CITED
+from evaluation.reports.references import bibtex, cited_keys
+from evaluation.reports.report import read_study, write_report
+from evaluation.reports.study_figures import mean_confusion, spread
+from evaluation.reports.tables import listed
+from evaluation.studies.costs import cost_rows, strategy_costs
+from runtime.rundir import write_bytes, write_json
+
+CLASSES = ["50%_blast & more", "plenty"]
+MEANS = {"real": 0.80, "logit_adjustment": 0.85, "gan+logit_adjustment": 0.90}
+GAN = {
+    "steps": 1200,
+    "batch": 16,
+    "learning_rate": 8e-4,
+    "penalty": 1.0,
+    "final_penalty": 0.2,
+    "balance": 0.9,
+    "augmentation": "auto",
+}
+
+
+def trial(strategy: str, seed: int) -> dict[str, Any]:
+    rare = MEANS[strategy] + 0.004 * seed
+    part = {"accuracy": 0.9, "balanced_accuracy": 0.9, "macro_f1": 0.8, "mean_rare_recall": rare}
+    scores = {**part, "recall": {CLASSES[0]: rare, CLASSES[1]: None}}
+    made = "gan" in strategy
+    return {
+        "strategy": strategy,
+        "generator_seed": seed if made else None,
+        "classifier_seed": seed,
+        "fold": 0,
+        "metrics": scores,
+        "validation": scores,
+        "confusion": [[8, 2], [0, 0]],
+        "seconds": {"classifier": 360.0, **({"generator": 3240.0} if made else {})},
+        "fidelity": {"agreement": 0.9} if made else None,
+    }
+
+
+def results(**config: Any) -> dict[str, Any]:
+    trials = [trial(s, seed) for s in MEANS for seed in range(6)]
+    counts = {CLASSES[0]: 10, CLASSES[1]: 400}
+    return {
+        "config": {
+            "data": {"kind": "pbc", "root": "pbc"},
+            "generators": {"gan": GAN, "diffusion": {"steps": 777}},
+            "curation": {"enabled": True, "duplicates": True, "min_probability": 0.25},
+            "classifier": {
+                "network": "resnet18",
+                "steps": 500,
+                "batch": 64,
+                "lr": None,
+                "weight_decay": 0.05,
+            },
+            "surplus": 1.5,
+            "seeds": 6,
+            "shared_generators": False,
+            "floor_repeats": 10,
+            **config,
+        },
+        "trials": trials,
+        "summary": summarize(trials),
+        "conclusion": conclude(
+            trials, synthetic=["gan+logit_adjustment"], majority_rate=0.5, shared_generators=False
+        ),
+        "cells": {
+            "classes": CLASSES,
+            "rare": CLASSES[:1],
+            "phantom": False,
+            "image_size": 28,
+            "digest": "abc",
+            "added": {CLASSES[0]: 40},
+            **dict.fromkeys(("train", "val", "test"), counts),
+        },
+        "notices": [],
+        "fidelity": [],
+        "funnels": [{"generator": "gan", "seed": 0, "funnel": []}],
+        "strips": {CLASSES[0]: {"real": "cell.png", "gan": "cell.png"}},
+        "cost": [{"part": "classifiers", "runs": 18, "seconds": 7200.0}],
+        "machine": {"processor": "x86_64", "cores": 2, "gpu": None, "versions": {"torch": "2"}},
+    }
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The joined report of two studies on different data, the second one harmed."""
+    folder = tmp_path_factory.mktemp("studies")
+    for name, kind in (("first_one", "pbc"), ("second", "raabin")):
+        write_json(folder / name / "results.json", results(data={"kind": kind}))
+        write_bytes(folder / name / "pictures" / "cell.png", strip(np.zeros((3, 8, 8, 3), np.uint8), 2))
+    write_report([read_study(folder / name) for name in ("first_one", "second")], folder / "both")
+    return folder / "both"
+
+
+def test_every_figure_is_there_as_png_svg_and_pdf(reports: Path) -> None:
+    names = {path.stem for path in (reports / "figures").glob("*.svg")}
+    every = ("counts", "recall", "gains", "cost", "samples", "confusion-real", "confusion-logit_adjustment")
+    assert {f"{i}-{name}" for i in (0, 1) for name in every} | {"studies"} <= names
+    for name in names:
+        assert (reports / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert Image.open(io.BytesIO((reports / "figures" / f"{name}.png").read_bytes())).width > 200
+
+
+def test_a_figure_is_the_same_file_each_time() -> None:
+    for kind in ("svg", "pdf"):
+        first, second = (finish(canvas(2, 1)[0], kind) for _ in range(2))
+        assert first == second
+
+
+def test_studies_of_several_data_sets_have_a_row_each_and_are_not_pooled(reports: Path) -> None:
+    text = (reports / "report.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith(("| first_one |", "| second |"))]
+    assert len(rows) == 2 and "| pbc |" in rows[0] and "| raabin |" in rows[1]
+    assert all("+5.0" in row and "0.031" in row and row.count("|") == rows[0].count("|") for row in rows)
+    assert "The studies are not pooled" in text
+    assert "The studies are not pooled" in (reports / "report.html").read_text()
+
+
+def test_long_tables_hold_every_figure() -> None:
+    found = results()
+    rows = list(csv.DictReader(io.StringIO(summary_csv([("one", found)]))))
+    assert len(rows) == sum(len(figures) for figures in found["summary"].values())
+    (rare,) = (r for r in rows if r["strategy"] == "real" and r["class"] == CLASSES[0])
+    assert float(rare["mean"]) == found["summary"]["real"][f"recall/{CLASSES[0]}"]["mean"]
+    assert rare["difference"] == rare["p"] == ""  # the reference itself
+    rows = list(csv.DictReader(io.StringIO(trials_csv([("one", found)]))))
+    seconds = [r for r in rows if r["part"] == "seconds" and r["metric"] == "generator"]
+    assert len(seconds) == 6 and {r["strategy"] for r in seconds} == {"gan+logit_adjustment"}
+    assert not [r for r in rows if r["class"] == "plenty"]  # no test cell: no value, and no row
+
+
+def test_latex_prints_text_as_it_stands() -> None:
+    assert escaped(r"a_b & 5% {x} \ #1") == r"a\_\allowbreak{}b \& 5\% \{x\} \textbackslash{} \#1"
+    assert escaped("−1.2 ± 3") == r"$-$1.2 $\pm$ 3"
+    assert undeclared("é 中") == [r"\DeclareUnicodeCharacter{4E2D}{[U+4E2D]}"]
+
+
+def test_a_table_is_booktabs() -> None:
+    table = tabular(Table("t", "c", ["a", "b"], [["x_y", ("1.0", "0.9 to 1.1")]]))
+    assert table.startswith(r"\begin{tabular}{@{}lr@{}}")
+    assert [table.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert r"{\scriptsize 0.9 to 1.1}" in table
+    assert r"\label{tab:t}" in as_float(Table("t", "c", ["a"], []))
+
+
+def test_tables_lie_beside_the_report_one_by_one(reports: Path) -> None:
+    table = (reports / "tables" / "0-contrasts.tex").read_text()
+    assert r"logit\_\allowbreak{}adjustment & +5.0" in table
+    assert r"50\%\_\allowbreak{}blast \& more (rare)" in (reports / "tables" / "1-cells.tex").read_text()
+
+
+def test_the_document_compiles_on_its_own(reports: Path) -> None:
+    text = (reports / "report.tex").read_text()
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") >= 9
+    for name in re.findall(r"\\includegraphics\[[^]]*\]\{\{?([^}]+)\}?\.pdf\}", text):
+        assert (reports / "figures" / f"{name}.pdf").is_file()
+    cited, listed_ = (
+        set(re.findall(r"\\cite\{([^}]+)\}", text)),
+        set(re.findall(r"\\bibitem\{([^}]+)\}", text)),
+    )
+    assert {key for group in cited for key in group.split(",")} == listed_
+    if shutil.which("pdflatex") is None:
+        pytest.skip("there is no pdflatex: the document was read, not compiled")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    for _ in range(2):
+        ended = subprocess.run(command, cwd=reports, capture_output=True, check=False)
+        assert ended.returncode == 0, ended.stdout.decode(errors="replace")[-2000:]
+    assert b"undefined" not in ended.stdout
+
+
+def test_the_method_says_what_was_used_and_nothing_else() -> None:
+    text = method_text(results())
+    for words in (
+        "pbc [@acevedo2020]",
+        "logit_adjustment (real, logits shifted by class share [@menon2021])",
+        "network resnet18 [@he2016] of width 64, trained for 500 steps of 64 cells",
+        "1,200 steps of 16 images",
+        "probability below 0.25",
+        "a seed with its own classifier",
+        "(gan+logit_adjustment and logit_adjustment)",
+    ):
+        assert words in text, words
+    for words in ("diffusion", "777", "SMOTE", "sener2018", "X-ray", "shared"):
+        assert words not in text, words
+
+
+def test_the_method_follows_the_settings() -> None:
+    asked = {"duplicates": False, "min_probability": 0.0, "diversity": True}
+    text = method_text(results(shared_generators=True, curation=asked, data={"kind": "covid-xray"}))
+    assert "conditional on these generators" in text and "[@sener2018]" in text
+    assert "rejected" not in text and "flipped" not in text
+    tuned = method_text(results(tune={"classifier.lr": [0.005, 0.01]}))
+    assert "we chose lr of 0.005, 0.01 by mean rare recall on validation cells" in tuned
+    assert "we chose" not in text
+    assert "source to be cited here" in method_text(results(data={"kind": "folder", "root": "x"}))
+
+
+def test_every_citation_is_in_the_literature_and_in_the_bibliography(reports: Path) -> None:
+    assert {work for table in CITED.values() for work in table.values()} <= set(LITERATURE)
+    keys = cited_keys(method_text(results()))
+    assert keys and set(keys) <= set(LITERATURE)
+    entries = re.findall(r"^@\w+\{(\w+),", (reports / "references.bib").read_text(), re.MULTILINE)
+    assert len(entries) == len(set(entries)) and set(keys) <= set(entries)
+    text = "by Holm [@holm1979; @fisher1935], 5% of a_b"
+    assert in_words(text) == "by Holm (Holm 1979; Fisher 1935), 5% of a_b"
+    assert in_latex(text) == r"by Holm~\cite{holm1979,fisher1935}, 5\% of a\_\allowbreak{}b"
+
+
+def test_every_work_has_what_a_reader_needs_to_find_it() -> None:
+    for key, work in LITERATURE.items():
+        assert str(work.year) == key[-4:] and work.authors and work.title, key
+        assert work.where or work.arxiv or work.url, key
+        entry = bibtex([(key, work)])
+        assert entry.count("{") == entry.count("}"), key
+
+
+def test_cost_counts_the_generator_and_not_what_real_takes() -> None:
+    found = results()
+    costs = strategy_costs(found["trials"], found["summary"], ["gan+logit_adjustment"])
+    rows = {row["strategy"]: row for row in cost_rows(costs)}
+    assert rows["real"]["hours"] == "0.1" and rows["gan+logit_adjustment"]["hours"] == "1"
+    assert rows["gan+logit_adjustment"]["extra"] == "0.9"
+    assert rows["gan+logit_adjustment"]["per_point"] == "0.09"  # 0.9 hours more for ten points
+    assert rows["real"]["per_point"] == "–"
+
+
+def test_confusion_is_the_mean_of_shares() -> None:
+    shares = mean_confusion([[[8, 2], [0, 0]], [[0, 1], [0, 0]]])
+    assert np.allclose(shares[0], [0.4, 0.6]) and np.isnan(shares[1]).all()
+
+
+def test_names_are_moved_apart_no_more_than_needed() -> None:
+    assert spread([0.0, 5.0], 1.0) == [0.0, 5.0]
+    assert np.allclose(spread([0.0, 0.0, 0.5, 9.0], 1.0), [-5 / 6, 1 / 6, 7 / 6, 9.0])
+
+
+def test_words_are_listed() -> None:
+    assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]

@@ -1,0 +1,108 @@
+"""What a study notes of its split."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cells import sources
+from cells.split import SplitSettings, divide, folds
+from cells.split_file import read_split
+from evaluation.studies.settings import StudySettings
+from evaluation.studies.study import Study, claim, open_study
+from runtime.errors import InputError
+from runtime.rundir import RunDir
+
+DATA = {
+    "kind": "phantom",
+    "image_size": 16,
+    "counts": {"lobed": 24, "blast": 12},
+    "val_per_class": 6,
+    "test_per_class": 6,
+}
+
+
+def opened(out: Path, **split: Any) -> Study:
+    settings = StudySettings.model_validate(
+        {"data": DATA, "split": split, "rare": ["blast"], "strategies": ["real"], "seeds": 1}
+    )
+    return open_study(settings, RunDir(out, {}), lambda line: None)
+
+
+def test_its_split_is_kept_as_a_file_that_makes_it_again(tmp_path: Path) -> None:
+    study = opened(tmp_path / "study", premade="ignore", folds=3, fold=2)
+    claim(study)
+    file = tmp_path / "study" / "split.json"
+    record = read_split(file)
+    assert record.digest == study.split.digest and record.settings["fold"] == 2
+    again = opened(tmp_path / "again", file=file)
+    assert again.split.digest == study.split.digest
+    claim(again)
+    assert (tmp_path / "again" / "split.json").read_bytes() == file.read_bytes()
+
+
+def test_studies_of_all_folds_test_every_cell_once(tmp_path: Path) -> None:
+    design = SplitSettings(premade="ignore", folds=3)
+    expected = [split.digest for split in folds(sources.load(opened(tmp_path).settings.data), design)]
+    studies = [opened(tmp_path / str(fold), premade="ignore", folds=3, fold=fold) for fold in range(3)]
+    assert [study.split.digest for study in studies] == expected
+    tested = [name for study in studies for name in study.split.test.names]
+    assert len(tested) == len(set(tested)) == 60
+
+
+def test_a_directory_of_other_cells_is_refused(tmp_path: Path) -> None:
+    claim(opened(tmp_path, premade="ignore"))
+    with pytest.raises(InputError, match="was begun with other cells"):
+        claim(opened(tmp_path, premade="ignore", seed=1))
+
+
+def test_a_long_tail_makes_the_rare_class(tmp_path: Path) -> None:
+    study = opened(tmp_path, long_tail={"counts": {"blast": 3}})
+    assert study.split.train.counts == {"blast": 3, "lobed": 24}
+    plain = divide(sources.load(study.settings.data), SplitSettings())
+    assert study.split.test.counts == plain.test.counts
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ("imagenet", "no published weights of small_resnet; take network=resnet18"),
+        ("resnet18", "at least 28 px, these have 16 px"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_before_anything_is(
+    strategy: str, message: str, tmp_path: Path
+) -> None:
+    settings = StudySettings.model_validate(
+        {"data": DATA, "rare": ["blast"], "strategies": ["real", strategy], "seeds": 1}
+    )
+    with pytest.raises(InputError, match=message):
+        open_study(settings, RunDir(tmp_path / "study", {}), lambda line: None)
+    assert not (tmp_path / "study").exists()
+
+
+def test_generators_that_units_share_are_counted_by_strategy() -> None:
+    names = ["real", "repeat", "gan", "gan+mixed_seeds", "diffusion+logit_adjustment"]
+    study = StudySettings.model_validate({"data": DATA, "strategies": names, "seeds": 4})
+    assert study.generators_in_common() == {"gan+mixed_seeds": 4}
+    names.remove("gan+mixed_seeds")
+    shared = StudySettings.model_validate({"data": DATA, "strategies": names, "shared_generators": True})
+    assert shared.generators_in_common() == {"gan": 1, "diffusion+logit_adjustment": 1}
+
+
+def test_stacks_are_refused_and_so_is_a_network_of_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = StudySettings.model_validate(
+        {"data": DATA, "strategies": ["real"], "rare": ["blast"], "classifier": {"network": "cnn3d"}}
+    )
+    with pytest.raises(InputError, match="network=cnn3d takes stacks, and these cells are single images"):
+        open_study(settings, RunDir(tmp_path, {}), print)
+    cells = sources.load(settings.data)
+    said = np.empty(len(cells), dtype=object)
+    said[:] = [{"stack": str(row), "index": 0} for row in range(len(cells))]
+    monkeypatch.setattr(sources, "load", lambda data: replace(cells, provenance=said))
+    with pytest.raises(InputError, match=r"a study of stacks .* is not supported; leave the columns"):
+        open_study(settings, RunDir(tmp_path, {}), print)
