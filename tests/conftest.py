@@ -5,16 +5,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Two tests run at a time (pyproject.toml): a core each. Before torch, which reads it when it is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import matplotlib
 import pytest
 import torch
 
+from evaluation.reports.figures import KINDS
+
 matplotlib.use("Agg")
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
@@ -41,6 +44,24 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("RARECELL_CACHE", str(tmp_path / "cache"))
     torch.set_flush_denormal(True)
     yield
+
+
+OTHER_FORMATS: dict[str, Any] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def figures_as_png_alone() -> None:
+    """SVG and PDF of every figure of every report would take minutes of the suite."""
+    OTHER_FORMATS.update({kind: KINDS.pop(kind) for kind in ("svg", "pdf")})
+
+
+@pytest.fixture(scope="module")
+def all_formats(figures_as_png_alone: None) -> Iterator[None]:
+    """Figures in all formats, as they are outside of the tests."""
+    KINDS.update(OTHER_FORMATS)
+    yield
+    for kind in OTHER_FORMATS:
+        del KINDS[kind]
 
 
 @pytest.fixture(scope="session")

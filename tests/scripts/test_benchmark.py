@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "seeds": 1,
     "generators": {
         "diffusion": {
-            "steps": 60,
+            "steps": 40,
             "checkpoint_every": 1,
             "batch": 4,
             "channels": [8, 16],

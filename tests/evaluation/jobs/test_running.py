@@ -138,7 +138,7 @@ def lives(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_killed_worker_and_a_killed_parent_lose_no_more_than_the_trial_at_work(tmp_path: Path) -> None:
-    gan = {"steps": 150, "checkpoint_every": 1, "batch": 4, "channels": [8, 16], "latent": 8}
+    gan = {"steps": 60, "checkpoint_every": 1, "batch": 4, "channels": [8, 16], "latent": 8}
     settings = small_study(strategies=["real", "gan"], seeds=1, generators={"gan": gan})
     config, out = tmp_path / "c.yaml", tmp_path / "killed"
     config.write_text(yaml.safe_dump(study_config(settings)))

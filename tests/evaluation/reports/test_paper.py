@@ -27,6 +27,7 @@ from evaluation.reports.tables import listed
 from evaluation.studies.costs import cost_rows, strategy_costs
 from runtime.rundir import write_bytes, write_json
 
+pytestmark = pytest.mark.usefixtures("all_formats")
 CLASSES = ["50%_blast & more", "plenty"]
 MEANS = {"real": 0.80, "logit_adjustment": 0.85, "gan+logit_adjustment": 0.90}
 GAN = {
