@@ -18,7 +18,7 @@ from evaluation.benchmark import run_study
 from evaluation.copies.seen import refuse_seen
 from evaluation.filters.diversity import within
 from evaluation.studies.settings import StudySettings
-from evaluation.studies.strategies import USUAL
+from evaluation.studies.strategies import USUAL, strategy_of
 from evaluation.studies.study import open_study, trials
 from generators import augment, build
 from generators.protocol import FitRecord
@@ -252,7 +252,9 @@ def test_a_saved_config_can_be_run_again(study: tuple[Path, dict[str, Any], list
 def test_shipped_configs_are_valid(name: str) -> None:
     settings = load_config(StudySettings, ROOT / "configs" / f"{name}.yaml", [])
     assert settings.seeds >= 6
-    assert {"real", "logit_adjustment", "repeat", "gan", "diffusion"} <= set(settings.strategies)
+    assert {"real", "logit_adjustment", "diffusion"} <= set(settings.strategies)
+    kinds = {strategy_of(name).generator for name in settings.strategies}
+    assert kinds == {None, "repeat", "gan", "diffusion"}  # the count-matched control is among them
     assert settings.shared_generators == (name == "quickstart")
 
 
