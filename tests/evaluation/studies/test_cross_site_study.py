@@ -11,6 +11,7 @@ from cells.phantom import phantoms
 from evaluation.studies.axis import run_studies
 from evaluation.studies.settings import StudySettings
 
+pytestmark = pytest.mark.usefixtures("all_formats")  # pages of designs hold an SVG
 FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
 
 

@@ -20,6 +20,7 @@ from runtime.config import load_config, validate
 from runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.usefixtures("all_formats")  # pages of designs hold an SVG
 FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
 TINY: dict[str, Any] = {
     "data": {
@@ -190,7 +191,7 @@ def test_selection_marks_what_cannot_be_told_from_the_best() -> None:
     assert cells["none", "fast"]["low"] == nadeau_bengio(values["none", "fast"], 0.5)["low"]
 
 
-def test_a_dose_response_is_run_and_resumed(tmp_path: Path, all_formats: None) -> None:
+def test_a_dose_response_is_run_and_resumed(tmp_path: Path) -> None:
     settings, out, said = tiny(design={"kind": "dose", "doses": [0.5, 2]}), tmp_path / "out", list[str]()
     found = run_studies(settings, out, said.append)
     assert json.loads((out / "design.json").read_text()) == found
