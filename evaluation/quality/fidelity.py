@@ -102,21 +102,28 @@ def fidelity(
         for label, name in enumerate(reference.classes)
     }
     return {
-        "fingerprint": {
-            **encoder.fingerprint,
-            "image_size": reference.image_size,
-            "n_reference": len(overall_real),
-            "n_synthetic": len(overall_made),
-            "reference_split": _split_name(reference),
-            "reference": reference.digest,
-            "classes": [reference.classes[label] for label in mix],
-        },
+        "fingerprint": _fingerprint(encoder, reference, mix, len(overall_real), len(overall_made)),
         "name": "FID" if encoder.name == "Inception" else f"Fréchet distance ({encoder.name})",
         "overall": _scores(overall_real, overall_made, OVERALL_MINIMUM, "overall", floor_repeats, seed),
         "per_class": per_class,
         "class_mean": class_means(per_class),
         "inception_score": _inception_score(encoder, overall_real, overall_made),
         "left_out": left_out,
+    }
+
+
+def _fingerprint(
+    encoder: Encoder, reference: CellSet, mix: Sequence[int], n_reference: int, n_synthetic: int
+) -> dict[str, Any]:
+    """What two results must have in common to stand in one column."""
+    return {
+        **encoder.fingerprint,
+        "image_size": reference.image_size,
+        "n_reference": n_reference,
+        "n_synthetic": n_synthetic,
+        "reference_split": _split_name(reference),
+        "reference": reference.digest,
+        "classes": [reference.classes[label] for label in mix],
     }
 
 

@@ -116,7 +116,7 @@ def entries(
         found[metric] |= {"n_reference": counts[0], "n_synthetic": counts[1]}
         for side, name in enumerate(("matched", "floor")):
             cells = len(halvings[0].rows) if halvings else 0
-            found[metric][name] = _summary([s[side][metric] for s in scores if metric in s[side]], cells)
+            found[metric][name] = summary([s[side][metric] for s in scores if metric in s[side]], cells)
     return found
 
 
@@ -208,7 +208,8 @@ def _share_error(share: float, n: int) -> float:
     return float(found.high - found.low) / 2 / float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
-def _summary(scores: Sequence[float], n: int) -> Entry:
+def summary(scores: Sequence[float], n: int) -> Entry:
+    """Mean and 95 % quantiles of what repeated draws of n cells gave; a reason where there is none."""
     if not scores:
         return {"reason": f"not computable, n = {n}"}
     low, high = np.quantile(scores, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

@@ -15,6 +15,7 @@ from cells.cellset import UNPROCESSED, XRAY, CellSet
 from cells.morphology import COLUMNS, Morphology, measure, read_morphology
 from cells.nuclear import OtsuMasks
 from cells.writing import MORPHOLOGY, file_names_of
+from evaluation.quality.halves import summary
 from runtime.config import to_dict
 from runtime.seeds import numpy_generator, seed_of
 
@@ -197,20 +198,9 @@ def _entry(real: Values, made: Values, name: str, repeats: int, seed: int) -> di
         "distance": moved,
         "n_reference": len(real),
         "n_synthetic": len(made),
-        "matched": _summary(matched, half),
-        "floor": _summary(floor, half),
+        "matched": summary(matched, half),
+        "floor": summary(floor, half),
         "reference": np.quantile(flat, QUANTILES).tolist(),
         "synthetic": np.quantile(other, QUANTILES).tolist(),
         **({"mean": mean} if name in CIRCULAR else {}),
-    }
-
-
-def _summary(values: list[float], n: int) -> dict[str, Any]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {
-        "value": float(np.mean(values)),
-        "low": float(low),
-        "high": float(high),
-        "n": n,
-        "repeats": len(values),
     }

@@ -12,17 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from tiny_study import CELLS, FAST
 
 ROOT = Path(__file__).resolve().parents[2]
-FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
 TINY: dict[str, Any] = {
-    "data": {
-        "kind": "phantom",
-        "image_size": 16,
-        "counts": {"lobed": 24, "blast": 5},
-        "val_per_class": 4,
-        "test_per_class": 6,
-    },
+    "data": CELLS,
     "rare": ["blast"],
     "balance": {"to": 0.5},
     "strategies": ["real", "diffusion"],

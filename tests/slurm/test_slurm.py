@@ -18,17 +18,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tiny_study import CELLS, FAST
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
-FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
 STUDY: dict[str, Any] = {
-    "data": {
-        "kind": "phantom",
-        "image_size": 16,
-        "counts": {"lobed": 24, "blast": 5},
-        "val_per_class": 4,
-        "test_per_class": 6,
-    },
+    "data": CELLS,
     "rare": ["blast"],
     "balance": {"to": 0.5},
     "strategies": ["real", "gan", "gan+logit_adjustment"],

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tiny_study import CELLS, FAST
 
 from evaluation import benchmark
 from evaluation.benchmark import run_study
@@ -21,21 +22,12 @@ from runtime.errors import PartFailed
 from runtime.lease import holding
 from runtime.rundir import RunDir, read_json
 
-FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
-DATA = {
-    "kind": "phantom",
-    "image_size": 16,
-    "counts": {"lobed": 24, "blast": 5},
-    "val_per_class": 4,
-    "test_per_class": 6,
-}
-
 Hold = Callable[[Path], Popen[str]]
 
 
 def plain(**changes: Any) -> StudySettings:
     """A study of two strategies without a generator, two seeds."""
-    whole = {"data": DATA, "rare": ["blast"], "strategies": ["real", "balanced"], "seeds": 2}
+    whole = {"data": CELLS, "rare": ["blast"], "strategies": ["real", "balanced"], "seeds": 2}
     encoder = {"kind": "domain", "classifier": FAST}
     return StudySettings.model_validate({**whole, "classifier": FAST, "encoder": encoder, **changes})
 

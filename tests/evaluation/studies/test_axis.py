@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from tiny_study import CELLS, FAST
 
 from evaluation.gains.statistics import holm, paired
 from evaluation.reports.report import read_study, write_report
@@ -16,15 +17,8 @@ from evaluation.studies.settings import StudySettings
 from runtime.config import validate
 from runtime.errors import InputError
 
-FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
 TINY: dict[str, Any] = {
-    "data": {
-        "kind": "phantom",
-        "image_size": 16,
-        "counts": {"lobed": 24, "blast": 5},
-        "val_per_class": 4,
-        "test_per_class": 6,
-    },
+    "data": CELLS,
     "preprocess": {"none": [], "gamma": [{"kind": "gamma", "gamma": 0.5}]},
     "rare": ["blast"],
     "balance": {"to": 0.5},

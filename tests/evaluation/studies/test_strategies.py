@@ -13,7 +13,9 @@ from runtime.errors import InputError
 
 @pytest.mark.parametrize("name", [*STRATEGIES, *(f"gan+{use}" for use in USES)])
 def test_every_word_sets_what_a_classifier_has(name: str) -> None:
-    validate(ClassifierSettings, dict(strategy_of(name).training), name)
+    wanted = dict(strategy_of(name).training)
+    made = validate(ClassifierSettings, wanted, name)
+    assert {key: getattr(made, key) for key in wanted} == wanted
 
 
 def test_the_usual_ones_are_words() -> None:

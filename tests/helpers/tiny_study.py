@@ -1,0 +1,12 @@
+"""What the smallest studies of the tests have in common."""
+
+from typing import Any
+
+FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
+CELLS: dict[str, Any] = {
+    "kind": "phantom",
+    "image_size": 16,
+    "counts": {"lobed": 24, "blast": 5},
+    "val_per_class": 4,
+    "test_per_class": 6,
+}
