@@ -14,6 +14,7 @@ was killed goes on from where it was when the same command is run again:
     fidelity/<source>/seed-<s>.json          how good the synthetic cells are
     ablation/<kind>/seed-0.json              what each filter of the curation is worth
     results.json, report.html, report.md     the study
+    screening.json, report.html, report.md   in their place, where only validation cells are scored
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import io
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from classifiers.training import Classifier
 from evaluation.filters.ablations import ablated
 from evaluation.filters.diversity import within
 from evaluation.gains.answers import read_answers
@@ -44,6 +46,8 @@ from evaluation.jobs.running import LOG, attempt, numbered, require_all
 from evaluation.reports.figures import contact_sheet
 from evaluation.reports.report import write_report
 from evaluation.studies.findings import measure, overall, save_pairs, save_strips
+from evaluation.studies.reuse import Training, finished_trainings, take_over
+from evaluation.studies.screening import finish_screening
 from evaluation.studies.settings import StudySettings
 from evaluation.studies.strategies import STRATEGIES, strategy_of
 from evaluation.studies.study import (
@@ -75,14 +79,15 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
         say: Takes each line of progress.
 
     Returns:
-        What `results.json` holds.
+        What `results.json` holds; of a screening, what `screening.json` holds.
 
     Raises:
         InputError: For settings, cells or a directory that cannot give an answer.
     """
     study = open_study(settings, RunDir(out, study_config(settings)), say)
+    trainings = finished_trainings(settings.reuse)
     with study.run:
-        _begin(study)
+        _begin(study, trainings)
         if settings.cluster is None:
             run_trials(study, complete)
             results = finish(study)
@@ -99,14 +104,15 @@ def run_study(settings: StudySettings, out: Path, say: Callable[[str], None] = s
     return results
 
 
-def _begin(study: Study) -> None:
-    """Claim the study's directory, and show the cells."""
+def _begin(study: Study, trainings: Sequence[Training]) -> None:
+    """Claim the study's directory, show the cells, and copy what other studies have trained already."""
     claim(study)
     if study.split.preprocessing is not None:
         for notice in study.split.preprocessing.notices:
             study.say(f"WARNING: {notice}")
     write_bytes(study.run.path / "cells.png", contact_sheet(study.split.train))
     study.say(f"the training cells are pictured in {study.run.path / 'cells.png'}")
+    take_over(study, trainings)
 
 
 def finish(study: Study) -> dict[str, Any]:
@@ -116,6 +122,8 @@ def finish(study: Study) -> dict[str, Any]:
         PartFailed: If a trial has no result.
     """
     require_all(study)
+    if study.settings.screen:
+        return finish_screening(study)
     out = study.run.path
     results = gather(study, measured(study), ablated(study, partial(drawn, study)))
     write_json(out / "results.json", results)
@@ -164,28 +172,39 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
         seed=seed_of("study", "classifier", trial.classifier_seed),
         description=f"{trial.strategy} seed {trial.classifier_seed}",
     )
-    on_val, on_test = classifier.probabilities(split.val), classifier.probabilities(split.test)
-    _save_array(study.run.path / trial.folder / "probabilities.npy", on_test)
+    on_val = classifier.probabilities(split.val)
     return {
         "strategy": trial.strategy,
         "generator_seed": trial.generator_seed,
         "classifier_seed": trial.classifier_seed,
         "fold": trial.fold,
-        "metrics": scores(split.test.labels, on_test, train.classes, study.rare),
+        **({} if study.settings.screen else _tested(study, trial, classifier)),
         "validation": scores(split.val.labels, on_val, train.classes, study.rare),
-        "confusion": confusion(split.test.labels, on_test.argmax(axis=1), len(train.classes)).tolist(),
         "train_counts": train.counts,
         **choice,
         "seconds": {"classifier": round(time.monotonic() - begun, 2), **seconds},
     }
 
 
+def _tested(study: Study, trial: Trial, classifier: Classifier) -> dict[str, Any]:
+    """How a trial's classifier does on the test cells; its probabilities are kept."""
+    test = study.split.test
+    found = classifier.probabilities(test)
+    _save_array(study.run.path / trial.folder / "probabilities.npy", found)
+    return {
+        "metrics": scores(test.labels, found, test.classes, study.rare),
+        "confusion": confusion(test.labels, found.argmax(axis=1), len(test.classes)).tolist(),
+    }
+
+
 def record(study: Study, number: int, trial: Trial, result: dict[str, Any]) -> None:
     """Write a trial's result, last and by rename, and say so in one line."""
     write_json(study.run.path / trial.folder / "result.json", result)
-    metrics, spent = result["metrics"], result["seconds"]["classifier"]
+    part = "validation" if study.settings.screen else "metrics"
+    metrics, spent = result[part], result["seconds"]["classifier"]
     study.say(
         f"[{number}/{len(trials(study.settings))}] {trial.strategy} seed {trial.classifier_seed}: "
+        f"{'on validation ' if study.settings.screen else ''}"
         f"balanced accuracy {metrics['balanced_accuracy']:.3f}, rare recall "
         f"{metrics['mean_rare_recall']:.3f} ({spent:.0f} s; {time_left(study)})"
     )

@@ -55,8 +55,7 @@ class FittedGenerator(ABC):
     def fit(self, cells: CellSet, run: RunDir, monitor: Monitor | None = None) -> Self:
         """Train on cells; see `generators.protocol.Generator.fit`."""
         check_cells(self, cells)
-        self.record = self._recorded(cells, monitor)
-        if finished(run.path / MODEL, describe(self, self.kind)):
+        if finished(run.path / MODEL, self.identify(cells, monitor)):
             self._restore(run.path / MODEL)
             return self
         self._learn(cells, run, monitor)
@@ -64,6 +63,19 @@ class FittedGenerator(ABC):
             self.save(run.path / MODEL)
         self._settle(run)
         return self
+
+    def identify(self, cells: CellSet, monitor: Monitor | None = None) -> dict[str, Any]:
+        """Take these cells as the training's own, and say what makes it this training.
+
+        Args:
+            cells: Training cells.
+            monitor: As for `fit`.
+
+        Returns:
+            JSON values; two trainings in which they are the same are the same one, wherever they lie.
+        """
+        self.record = self._recorded(cells, monitor)
+        return describe(self, self.kind)
 
     def save(self, folder: Path) -> None:
         """Write the model; see `generators.protocol.Generator.save`."""

@@ -186,7 +186,7 @@ def await_report(study: Study, report: str) -> dict[str, Any]:
         report: Number of the job that writes it.
 
     Returns:
-        What `results.json` holds.
+        What `results.json` holds; of a screening, what `screening.json` holds.
 
     Raises:
         NotYet: If the settings say not to wait.
@@ -206,7 +206,8 @@ def await_report(study: Study, report: str) -> dict[str, Any]:
             study.say(f"{done} of {len(trials(study.settings))} trials done")
         time.sleep(settings.every)
     require_all(study)
-    if not (out / "results.json").exists():
+    results = out / ("screening.json" if study.settings.screen else "results.json")
+    if not results.exists():
         log = jobs_folder(out) / f"{report}_0_log.err"
         raise PartFailed(f"{out}: all trials are done, but the job of the report failed (log: {log}).")
-    return dict(read_json(out / "results.json"))
+    return dict(read_json(results))

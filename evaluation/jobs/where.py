@@ -53,8 +53,8 @@ class SlurmSettings(Settings):
     every: float = Field(10.0, gt=0)
 
 
-NOT_THE_STUDY = frozenset({"out", "workers", "cluster"})
-"""Keys of a study's settings that say where it runs, and may differ when it goes on."""
+NOT_THE_STUDY = frozenset({"out", "workers", "cluster", "reuse"})
+"""Keys of a study's settings that say where it runs and what is there, and may differ when it goes on."""
 
 
 def gpus() -> list[str]:

@@ -28,6 +28,8 @@ def read_study(folder: Path) -> Study:
     if not (folder / "results.json").is_file():
         hint = "it has not come to its end: run the same benchmark command again"
         what = hint if (folder / "split.json").exists() else "give the out= of a benchmark"
+        if (folder / "screening.json").exists():
+            what = "it is a screening, without a test cell scored: run a study without screen=true"
         raise InputError(f"{folder}: holds no results.json; {what}.")
     return folder.resolve().name, folder, read_json(folder / "results.json")
 

@@ -78,10 +78,14 @@ class StudySettings(Settings):
             ``model_selection``; null is one fixed split.
         morphology: Compare nuclei of synthetic cells with those of real ones; not of X-rays.
         notes: Sentences that the report prints beside the verdict.
-        out: Where the study is written; not part of what it is, nor are the next two.
+        screen: Compare on the validation cells alone and leave the test cells alone, to find out which
+            strategies a study is to have.
+        out: Where the study is written; not part of what it is, nor are the next three.
         workers: Trials at a time on this machine, each in a process with its share of the cores or its own
             GPU; ``auto`` is one for each GPU, or without a GPU for each core.
         cluster: A cluster that runs the trials in place of this machine.
+        reuse: Other studies, or folders of studies: a generator that one of them has trained with the same
+            settings, seed and cells is copied, and not trained again.
     """
 
     data: DataSettings
@@ -105,9 +109,11 @@ class StudySettings(Settings):
     design: Design | None = None
     morphology: bool = True
     notes: tuple[str, ...] = ()
+    screen: bool = False
     out: Path | None = None
     workers: Workers = 1
     cluster: SlurmSettings | None = None
+    reuse: tuple[Path, ...] = ()
 
     @field_validator("strategies")
     @classmethod
@@ -158,6 +164,14 @@ class StudySettings(Settings):
             raise ValueError(
                 f"strategies: {mixed[0]} mixes the generators of several seeds, and here is one; "
                 "set shared_generators=false and seeds=2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _screened_once(self) -> Self:
+        if self.screen and (self.design is not None or isinstance(self.preprocess, dict)):
+            raise ValueError(
+                "screen=true is for one study: leave out design, and give one list in preprocess"
             )
         return self
 
