@@ -42,7 +42,7 @@ class DoseDesign(Settings):
         """One study, of all doses: they share its generators, and validation chooses among them.
 
         Raises:
-            InputError: If no strategy has a generator, or a dose is named twice.
+            InputError: If no strategy has a generator, or a dose is named twice, here or by a strategy.
         """
         words = [dose_word(dose) for dose in self.doses]
         if len(set(words)) < len(words):
@@ -57,6 +57,10 @@ class DoseDesign(Settings):
             for name in settings.strategies
             for dosed in ([f"{name}{JOIN}{word}" for word in words] if _takes_doses(name) else [name])
         ]
+        doses = {frozenset(name.split(JOIN)) for name in names if name not in settings.strategies}
+        for name in settings.strategies:
+            if names.count(name) > 1 or frozenset(name.split(JOIN)) in doses:
+                raise InputError(f"strategies: '{name}' is among the doses of the design; leave it out.")
         return {STUDY: settings.model_copy(update={"strategies": tuple(names), "design": None, "out": None})}
 
     def found(self, studies: Mapping[str, Results]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from evaluation.gains.gain import METRICS
 from evaluation.gains.intervals import nadeau_bengio
 from evaluation.gains.statistics import ALPHA, BASELINE, CHOSEN_BY, holm
 from evaluation.studies.strategies import JOIN, strategy_of
+from evaluation.studies.tuning import check_free
 from runtime.config import Settings
 from runtime.errors import InputError, suggest
 
@@ -62,7 +63,8 @@ class SelectionDesign(Settings):
         """A study per preprocessing and fold; its strategies are the columns of the table.
 
         Raises:
-            InputError: If the split says otherwise how to divide, or the table would have one cell.
+            InputError: If the split says otherwise how to divide, the table would have one cell, or what a
+                network decides is tuned.
         """
         if settings.split.folds is not None or settings.split.file is not None:
             raise InputError(
@@ -70,6 +72,7 @@ class SelectionDesign(Settings):
                 "split.file."
             )
         columns = self._columns(settings.strategies)
+        check_free(settings.tune, columns)
         rows = settings.preprocess if isinstance(settings.preprocess, Mapping) else None
         if len(columns) * len(rows or [0]) < 2:
             raise InputError(

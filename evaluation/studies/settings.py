@@ -19,8 +19,8 @@ from evaluation.studies.data_hunger import HungerDesign
 from evaluation.studies.dose_response import DoseDesign
 from evaluation.studies.model_selection import SelectionDesign
 from evaluation.studies.monitor import WatchSettings
-from evaluation.studies.strategies import DECIDED, USUAL, strategy_of
-from evaluation.studies.tuning import Tune, check_tune
+from evaluation.studies.strategies import DECIDED, JOIN, USUAL, strategy_of
+from evaluation.studies.tuning import Tune, check_free, check_tune
 from generators.diffusion import DiffusionSettings
 from generators.gan import GanSettings
 from generators.smote import SmoteSettings
@@ -120,8 +120,8 @@ class StudySettings(Settings):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             strategy_of(name)
-        if len(set(names)) < len(names) or not names:
-            raise ValueError("name at least one strategy, and each only once")
+        if len({frozenset(name.split(JOIN)) for name in names}) < len(names) or not names:
+            raise ValueError("name at least one strategy, and each only once, in any order of its words")
         return names
 
     @field_validator("classifier", mode="before")
@@ -173,6 +173,11 @@ class StudySettings(Settings):
             raise ValueError(
                 "screen=true is for one study: leave out design, and give one list in preprocess"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tunes_what_is_free(self) -> Self:
+        check_free(self.tune, self.strategies)
         return self
 
     @model_validator(mode="after")

@@ -168,6 +168,8 @@ def strategy_of(name: str) -> Strategy:
         )
     made = Strategy("", **{key: decided.pop(key) for key in OF_CELLS if key in decided})
     _check_cells(name, made, words)
+    if made.only:
+        _check_only(name, words)
     first, *rest = (part.about.removeprefix("real, plus " * made.only) for part in parts)
     about = "; ".join([first, *(text.removeprefix("real, ") for text in rest)])
     return replace(made, about=about, training=decided)
@@ -186,6 +188,18 @@ def _check_cells(name: str, made: Strategy, words: Sequence[str]) -> None:
             f"the strategy '{name}' names '{words[0]}', which changes nothing: {made.generator} trains no "
             f"model, and its cells are not curated; leave it out, or join it with gan or diffusion."
         )
+
+
+def _check_only(name: str, words: Sequence[str]) -> None:
+    """Refuse words that tell real cells from synthetic ones where there are no real ones."""
+    for word in words:
+        training = _word(word).training
+        phases = training.get("phases", ())
+        if {"priors", "synthetic_weight"} & set(training) or any(phase.cells != "all" for phase in phases):
+            raise InputError(
+                f"the strategy '{name}' trains on synthetic cells alone, and '{word}' tells them from real "
+                "ones; leave out one of the two."
+            )
 
 
 def dose_word(dose: Dose) -> str:

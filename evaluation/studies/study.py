@@ -15,27 +15,22 @@ import numpy as np
 
 from cells import sources
 from cells.balance import BalancePlan, plan_balance
-from cells.images import augmentation_of
 from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
 from cells.stacks import refuse_stacks
-from classifiers.networks import check_depth, check_size
 from classifiers.training import Classifier
-from classifiers.weights import check_weights
 from evaluation.copies.memorization import CopyDetector
-from evaluation.copies.seen import refuse_seen
 from evaluation.features.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.jobs.where import NOT_THE_STUDY, pool_size
+from evaluation.studies.checks import check_generators, check_strategies
 from evaluation.studies.findings import inception_encoder
 from evaluation.studies.monitor import ValidationMonitor, watch
 from evaluation.studies.quotas import largest, quota_of
 from evaluation.studies.settings import StudySettings
 from evaluation.studies.strategies import JOIN, MIXED, strategy_of
 from generators import RESAMPLERS
-from generators.augment import symmetry_of
 from generators.choosing import Watch
-from generators.protocol import model_folder
 from runtime.config import to_dict
 from runtime.errors import InputError
 from runtime.lease import FOLDER, holding
@@ -253,8 +248,8 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
 
     Raises:
         InputError: Synthetic cells in validation or test, no rare class, no shortfall, a preprocessing
-            or a symmetry that does not suit the cells, a missing file of weights, cells too small for a
-            network, or a model to start from that has seen a validation or test cell.
+            that does not suit the cells, a missing file of weights, or what `check_strategies` and
+            `check_generators` refuse.
     """
     for key, path in (("inception", settings.inception), ("encoder.path", settings.encoder.path)):
         if path is not None and not path.exists():
@@ -267,17 +262,8 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
     study = Study(settings, run, split, say)
     assert study.rare  # it and the shortfall refuse what cannot work
     assert study.shortfall is not None
-    for name in settings.strategies:
-        classifier = settings.classifier.model_copy(update=dict(strategy_of(name).training))
-        check_depth(classifier.network, 0)  # stacks are refused above
-        check_size(classifier.network, split.train.image_size)
-        check_weights(classifier)
-        augmentation_of(classifier.augmentation, split.train.modality)  # or there is none for these cells
-    for kind in {strategy_of(s).generator for s in settings.strategies if settings.models(s)}:
-        recipe = getattr(settings.generators, str(kind))
-        symmetry_of(recipe.augmentation, split.train.modality)
-        if recipe.start_from is not None:
-            refuse_seen(model_folder(recipe.start_from) / "seen.txt", split.val + split.test)
+    check_strategies(settings, split, study.quota)
+    check_generators(settings, split)
     return study
 
 

@@ -10,7 +10,7 @@ from cells.cellset import CellSet
 from classifiers.settings import ClassifierSettings
 from classifiers.training import Classifier
 from evaluation.gains.gain import scores
-from evaluation.studies.strategies import DECIDED
+from evaluation.studies.strategies import DECIDED, strategy_of
 from runtime.config import to_dict, validate
 from runtime.errors import InputError, suggest
 
@@ -37,6 +37,23 @@ def check_tune(tune: Mapping[str, Sequence[Any]]) -> None:
         candidates(ClassifierSettings(), tune)
     except InputError as error:
         raise ValueError(str(error).removesuffix(".")) from None
+
+
+def check_free(tune: Mapping[str, Sequence[Any]], strategies: Sequence[str]) -> None:
+    """Refuse candidates that would take the place of what a strategy is named for.
+
+    A learning rate may be tuned beside the name of a network, whose own rate is only where it begins.
+
+    Raises:
+        InputError: If a strategy decides a key that is tuned, such as ``weights`` of ``imagenet``.
+    """
+    for name in strategies:
+        for key in strategy_of(name).training:
+            if key != "lr" and PREFIX + key in tune:
+                raise InputError(
+                    f"tune: '{PREFIX}{key}' cannot be tuned beside the strategy '{name}', which decides it; "
+                    "leave out one of the two."
+                )
 
 
 def candidates(

@@ -257,6 +257,15 @@ def test_model_selection_is_run_on_every_fold(tmp_path: Path) -> None:
         ({"design": {"kind": "dose"}, "strategies": ["real"]}, "no strategy has a generator"),
         ({"design": {"kind": "dose", "doses": [1, 1.0]}}, "named twice"),
         (
+            {"design": {"kind": "dose", "doses": [1, 3]}, "strategies": ["gan", "gan+x3"]},
+            "'gan.x3' is among the doses",
+        ),
+        (
+            {"design": {"kind": "dose", "doses": [3]}, "strategies": ["gan+balanced", "x3+gan+balanced"]},
+            "is among the doses",
+        ),
+        ({**SELECTION, "tune": {"classifier.width": [4, 8]}}, "'classifier.width' cannot be tuned beside"),
+        (
             {"design": {"kind": "dose"}, "preprocess": SELECTION["preprocess"]},
             "do not go with design.kind=dose",
         ),

@@ -66,21 +66,31 @@ def test_a_long_tail_makes_the_rare_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "message"),
+    ("strategy", "changes", "message"),
     [
-        ("imagenet", "no published weights of small_resnet; take network=resnet18"),
-        ("resnet18", "at least 28 px, these have 16 px"),
+        ("imagenet", {}, "no published weights of small_resnet; take network=resnet18"),
+        ("resnet18", {}, "at least 28 px, these have 16 px"),
+        ("real", {"tune": {"classifier.network": ["fast", "resnet18"]}}, "at least 28 px, these have 16 px"),
+        ("crt", {"classifier": {"steps": 2}}, "classifier.steps=2 leaves phase 2 of 2 without a step"),
+        ("gan+pretrain", {"balance": {"to": {"blast": 20}}}, "only 1 class gets any"),
     ],
 )
-def test_a_network_that_cannot_be_trained_is_refused_before_anything_is(
-    strategy: str, message: str, tmp_path: Path
+def test_what_cannot_be_trained_is_refused_before_anything_is(
+    strategy: str, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     settings = StudySettings.model_validate(
-        {"data": DATA, "rare": ["blast"], "strategies": ["real", strategy], "seeds": 1}
+        {"data": DATA, "rare": ["blast"], "strategies": ["real", strategy][strategy == "real" :], "seeds": 1}
+        | changes
     )
     with pytest.raises(InputError, match=message):
         open_study(settings, RunDir(tmp_path / "study", {}), lambda line: None)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_strategy_is_named_once_in_whatever_order_its_words_stand() -> None:
+    names = ["gan+balanced", "balanced+gan"]
+    with pytest.raises(ValueError, match="each only once"):
+        StudySettings.model_validate({"data": DATA, "strategies": names})
 
 
 def test_generators_that_units_share_are_counted_by_strategy() -> None:

@@ -74,6 +74,15 @@ def test_what_cannot_be_tuned_is_refused(word: str, message: str) -> None:
         load_config(StudySettings, None, [*STUDY, word])
 
 
+def test_what_a_strategy_is_named_for_is_not_tuned() -> None:
+    words = ["data.kind=phantom", "tune.classifier.weights=[none,imagenet]"]
+    with pytest.raises(InputError, match="cannot be tuned beside the strategy 'imagenet', which decides it"):
+        load_config(StudySettings, None, [*words, "strategies=[real,imagenet]"])
+    assert load_config(StudySettings, None, [*words, "strategies=[real]"]).tune
+    rates = ["data.kind=phantom", "tune.classifier.lr=[0.1,0.2]", "strategies=[real,resnet18]"]
+    assert load_config(StudySettings, None, rates).tune
+
+
 def test_a_config_reads_back() -> None:
     words: dict[str, Any] = {"classifier.lr": [0.1, 0.2]}
     study = load_config(StudySettings, None, [*STUDY, "tune.classifier.lr=[0.1,0.2]"])
