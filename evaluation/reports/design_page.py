@@ -184,7 +184,7 @@ def _worth_table(found: Found, name: str) -> Table:
     ]
     return {
         "title": f"{name}: what its cells are worth",
-        "note": f"Gain over {found['real']} in points, paired by {found['unit']}; p not adjusted.",
+        "note": f"Gain over {found['real']} in points, paired by {found['unit']}; p by Holm over the rows.",
         "head": ["Real cells", "Gain", "p", "Verdict", "As good as … real cells"],
         "rows": rows,
     }

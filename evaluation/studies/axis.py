@@ -9,7 +9,7 @@ from typing import Any
 from evaluation.benchmark import run_study, say_aloud
 from evaluation.reports.report import read_study, write_report
 from evaluation.studies.comparison import compare
-from evaluation.studies.designs import run_design, run_each, studies_of
+from evaluation.studies.designs import check_each, run_design, run_each, studies_of
 from evaluation.studies.settings import StudySettings
 from evaluation.studies.study import study_config
 from runtime.rundir import RunDir, write_json
@@ -30,14 +30,16 @@ def run_studies(settings: StudySettings, out: Path, say: Callable[[str], None] =
         What `results.json` holds; of several, what `comparison.json` or `design.json` holds.
 
     Raises:
-        InputError: See `evaluation.benchmark.run_study`.
+        InputError: See `evaluation.studies.designs.check_each` and `evaluation.benchmark.run_study`.
     """
     if settings.design is not None:
         return run_design(settings, out, say)
     if not isinstance(settings.preprocess, Mapping):
         return run_study(settings, out, say)
+    parts = studies_of(settings, out)
+    check_each(parts)
     with RunDir(out, study_config(settings)):
-        run_each(studies_of(settings, out), say)
+        run_each(parts, say)
         studies = [read_study(out / name) for name in settings.preprocess]
         found = compare([(name, results) for name, _, results in studies])
         assert found is not None, "studies of one config can be compared"

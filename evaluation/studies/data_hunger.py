@@ -12,7 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from cells.long_tail import FEWEST, LongTailSettings
 from evaluation.gains.intervals import interval
-from evaluation.gains.statistics import CHOSEN_BY, Trials, paired, verdict
+from evaluation.gains.statistics import CHOSEN_BY, Trials, holm, paired, verdict
 from evaluation.studies.strategies import strategy_of
 from runtime.config import Settings
 from runtime.errors import InputError
@@ -99,8 +99,8 @@ class HungerDesign(Settings):
             and ``chosen`` (the strategies without and with a model that are best in validation, over all
             counts), ``curves`` (of each strategy `validation` and `test`, a list over counts of `mean`,
             `low`, `high`, `values`), and
-            ``synthetic``: of each strategy with a model `gains` (over `real`, paired on test, with `p` and
-            `verdict`) and `worth` (see that function), lists over counts.
+            ``synthetic``: of each strategy with a model `gains` (over `real`, paired on test, with `p`, by
+            Holm over the counts, and `verdict`) and `worth` (see that function), lists over counts.
         """
         series = {part: self._series(studies, part) for part in ("validation", "metrics")}
         names = list(series["metrics"])
@@ -128,8 +128,10 @@ class HungerDesign(Settings):
 
     def _compared(self, real: Values, synthetic: Values) -> dict[str, Any]:
         contrasts = [paired(made - alone) for made, alone in zip(synthetic, real, strict=True)]
+        adjusted = holm([contrast["p"] for contrast in contrasts])
+        gains = [{**contrast, "p": p} for contrast, p in zip(contrasts, adjusted, strict=True)]
         return {
-            "gains": [{**contrast, "verdict": verdict(contrast)} for contrast in contrasts],
+            "gains": [{**gain, "verdict": verdict(gain, comparisons=len(gains))} for gain in gains],
             "worth": [worth(self.counts, real, made) for made in synthetic],
         }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ import yaml
 from evaluation.benchmark import run_study, say_aloud
 from evaluation.reports.design_page import write_design_page
 from evaluation.studies.settings import StudySettings
-from evaluation.studies.study import Trial, study_config, trials
-from runtime.errors import NotYet, PartFailed
+from evaluation.studies.study import Trial, open_study, study_config, trials
+from runtime.errors import InputError, NotYet, PartFailed
 from runtime.rundir import RunDir, read_json, write_json
 
 DESIGN = "design.json"
@@ -92,6 +93,31 @@ def run_each(
     return results
 
 
+def check_each(studies: Mapping[Path, StudySettings]) -> None:
+    """Refuse before the first training what would end a later study, or make the studies differ.
+
+    Args:
+        studies: Settings by directory; those that have come to their end are not looked at again, and a
+            single one that is left refuses by itself.
+
+    Raises:
+        InputError: What `open_study` refuses, or if the rare classes are not named and not the same in all.
+    """
+    left = {folder: study for folder, study in studies.items() if not (folder / "results.json").exists()}
+    rare: dict[str, tuple[str, ...]] = {}
+    for folder, study in left.items() if len(left) > 1 else ():
+        try:
+            rare[folder.name] = open_study(study, RunDir(folder, study_config(study)), say_aloud).rare
+        except InputError as error:
+            raise InputError(f"study {folder.name}: {error}") from None
+    for (first, classes), (name, others) in pairwise(rare.items()):
+        if set(classes) != set(others):
+            raise InputError(
+                f"rare: by their counts these are {', '.join(classes)} in {first} and {', '.join(others)} in "
+                f"{name}; name them, e.g. rare=[{classes[0]}], so that all studies have the same."
+            )
+
+
 def run_design(settings: StudySettings, out: Path, say: Callable[[str], None] = say_aloud) -> dict[str, Any]:
     """Run the studies of a design, or what is left of them, and write what they show together.
 
@@ -104,10 +130,11 @@ def run_design(settings: StudySettings, out: Path, say: Callable[[str], None] = 
         What `design.json` holds.
 
     Raises:
-        InputError: See `studies_of` and `evaluation.benchmark.run_study`.
+        InputError: See `studies_of`, `check_each` and `evaluation.benchmark.run_study`.
     """
     assert settings.design is not None
     studies = studies_of(settings, out)
+    check_each(studies)
     with RunDir(out, study_config(settings)):
         results = {folder.name: found for folder, found in run_each(studies, say).items()}
         found = {**settings.design.found(results), "studies": list(results)}

@@ -124,6 +124,13 @@ class StudySettings(Settings):
             raise ValueError("name at least one strategy, and each only once, in any order of its words")
         return names
 
+    @field_validator("rare")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("name each rare class once: their mean recall would count it twice")
+        return names
+
     @field_validator("classifier", mode="before")
     @classmethod
     def _left_to_strategies(cls, value: Any) -> Any:

@@ -10,7 +10,7 @@ from scipy import stats
 from tiny_study import CELLS, FAST
 
 from evaluation.gains.statistics import holm, paired
-from evaluation.reports.report import read_study, write_report
+from evaluation.reports.report import read_study, studies_in, write_report
 from evaluation.studies.axis import run_studies
 from evaluation.studies.comparison import compare, comparison_table
 from evaluation.studies.settings import StudySettings
@@ -82,6 +82,7 @@ def test_each_list_of_steps_is_a_study_and_the_report_compares_them(tmp_path: Pa
         text = (out / page).read_text()
         assert "Preprocessing" in text and "gamma" in text
         assert f"{100 * found['strategies']['real']['gamma']['mean']:.1f}" in text
+    assert studies_in(out) == [out / "none", out / "gamma"] and studies_in(out / "none") == [out / "none"]
     write_report(studies, tmp_path / "again")  # as scripts/report.py does
     assert (tmp_path / "again" / "report.md").read_text() == (out / "report.md").read_text()
 

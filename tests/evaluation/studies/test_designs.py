@@ -12,7 +12,7 @@ from cells.split_file import read_split
 from evaluation.gains.intervals import nadeau_bengio
 from evaluation.studies.axis import run_studies
 from evaluation.studies.data_hunger import HungerDesign, worth
-from evaluation.studies.designs import jobs, rewrite_page, studies_of
+from evaluation.studies.designs import check_each, jobs, rewrite_page, studies_of
 from evaluation.studies.dose_response import DoseDesign, pays_until, without_cells
 from evaluation.studies.model_selection import SelectionDesign
 from evaluation.studies.settings import StudySettings
@@ -150,6 +150,18 @@ def test_hunger_goes_by_the_best_rival_in_validation() -> None:
     assert [curve["mean"] for curve in found["curves"]["real"]["test"]] == pytest.approx([0.5, 0.6, 0.7])
 
 
+@pytest.mark.parametrize(("seeds", "word"), [(6, "too small to tell"), (7, "gain")])
+def test_gains_at_several_numbers_are_adjusted_for_them(seeds: int, word: str) -> None:
+    """Six seeds can reach 2 / 64 and no less, twice that for two numbers of cells."""
+    made = {
+        f"real-{count}": results({"real": around(0.5, seeds=seeds), "gan": around(0.6, seeds=seeds)})
+        for count in (10, 20)
+    }
+    gains = HungerDesign(counts=(10, 20)).found(made)["synthetic"]["gan"]["gains"]
+    assert [gain["p"] for gain in gains] == pytest.approx([2 * 2.0 ** (1 - seeds)] * 2)
+    assert [gain["verdict"] for gain in gains] == [word] * 2
+
+
 def test_with_several_draws_the_unit_is_the_draw() -> None:
     design = HungerDesign(counts=(10, 20), draws=3)
     settings = tiny(strategies=["real", "gan"])
@@ -234,6 +246,24 @@ def test_data_hunger_is_run(tmp_path: Path) -> None:
     assert f"With 3 real cells a rare class, {found['chosen']}" in text
     rows = (tmp_path / "out/tables/design.csv").read_text().splitlines()
     assert sum("worth in real cells" in row for row in rows) == 2
+
+
+def test_a_later_study_that_cannot_be_is_refused_before_the_first_is_run(tmp_path: Path) -> None:
+    settings = tiny(design={"kind": "data_hunger", "counts": [3, 500]}, strategies=["real", "gan+x1"])
+    with pytest.raises(InputError, match="study real-500: "):
+        run_studies(settings, tmp_path / "out", lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rare_classes_that_differ_between_studies_are_to_be_named(tmp_path: Path) -> None:
+    counts = ({"lobed": 40, "round": 40, "blast": 5}, {"lobed": 40, "round": 5, "blast": 40})
+    data = [{**TINY["data"], "counts": each} for each in counts]
+    studies = {tmp_path / str(i): tiny(rare=None, data=each) for i, each in enumerate(data)}
+    with pytest.raises(
+        InputError, match=r"these are blast in 0 and round in 1; name them, e\.g\. rare=\[blast"
+    ):
+        check_each(studies)
+    check_each({folder: study.model_copy(update={"rare": ("blast",)}) for folder, study in studies.items()})
 
 
 def test_model_selection_is_run_on_every_fold(tmp_path: Path) -> None:
