@@ -60,7 +60,7 @@ from evaluation.studies.study import (
     time_left,
     trials,
 )
-from evaluation.studies.synthetic_cells import accepted, drawn, made_of, training_seconds
+from evaluation.studies.synthetic_cells import accepted, drawn, funnel_of, made_of, training_seconds
 from evaluation.studies.tuning import fit_tuned
 from generators import RESAMPLERS
 from runtime.config import load_config
@@ -284,7 +284,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
             if kind not in RESAMPLERS
         ],
         "funnels": [
-            {"generator": source, "seed": seed, "funnel": made_of(study, source, seed)["funnel"]}
+            {"generator": source, "seed": seed, **funnel_of(study, source, seed)}
             for source, seed in study.sources
         ],
         "ablations": ablations,

@@ -87,14 +87,17 @@ def status_of(out: Path, settings: StudySettings) -> Status:
 
 def _hours(out: Path) -> dict[str, float]:
     """Of what lies there, each part counted once."""
-    made = [read_json(file)["seconds"] for file in out.glob("synthetic/*/seed-*/funnel.json")]
+    files = out.glob("synthetic/*/seed-*/funnel.json")
+    # What mixes generators draws nothing of its own.
+    own = [file for file in files if not strategy_of(file.parents[1].name).mixed_seeds]
+    made = [read_json(file)["seconds"] for file in own]
     trained = [read_json(file)["seconds"] for file in out.glob("generators/*/seed-*/seconds.json")]
     results = [read_json(file)["seconds"] for file in out.glob("*/seed-*/fold-*/result.json")]
-    own = [*out.glob("nets/*/seconds.json"), *out.glob("fidelity/*/*.json"), *out.glob("ablation/*/*.json")]
+    rest = [*out.glob("nets/*/seconds.json"), *out.glob("fidelity/*/*.json"), *out.glob("ablation/*/*.json")]
     return {
         "generators": (sum(trained) + sum(seconds["synthesis"] for seconds in made)) / HOUR,
         "classifiers": sum(seconds["classifier"] for seconds in results) / HOUR,
-        "evaluation": sum(read_json(file)["seconds"] for file in own) / HOUR,
+        "evaluation": sum(read_json(file)["seconds"] for file in rest) / HOUR,
     }
 
 

@@ -68,21 +68,23 @@ def funnel_rows(funnels: Sequence[Mapping[str, Any]], asked: Mapping[str, int]) 
     """What each filter let through, summed over the seeds of each kind of generator.
 
     Args:
-        funnels: `generator`, `seed` and `funnel`, a list of stages with `filter`, `in`, `out`.
-        asked: Cells that each class was to get from each generator.
+        funnels: `generator`, `seed`, `funnel`, a list of stages with `filter`, `in`, `out`, and `asked`,
+            the cells that each class was to get.
+        asked: The same of a study of an earlier version, whose funnels do not say it.
 
     Returns:
         One row a generator and filter; what draws from the training cells is not curated, and left out.
     """
     rows = []
     for kind in dict.fromkeys(f["generator"] for f in funnels if f["generator"] not in RESAMPLERS):
-        runs = [f["funnel"] for f in funnels if f["generator"] == kind]
+        of_kind = [f for f in funnels if f["generator"] == kind]
+        runs, wanted = [f["funnel"] for f in of_kind], of_kind[0].get("asked", asked)
         for stages in zip(*runs, strict=True):
             before = sum(sum(s["in"].values()) for s in stages)
             after = sum(sum(s["out"].values()) for s in stages)
             classes = {c: sum(s["out"].get(c, 0) for s in stages) for c in stages[0]["in"]}
             last = stages[0]["filter"] == "quota"
-            of = {c: f" of {n * len(runs):,}" if last else "" for c, n in asked.items()}
+            of = {c: f" of {n * len(runs):,}" if last else "" for c, n in wanted.items()}
             rows.append(
                 {
                     "generator": kind,

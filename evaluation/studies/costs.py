@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.gains.statistics import CHOSEN_BY, points
+from evaluation.studies.strategies import strategy_of
 
 HOUR = 3600.0
 
@@ -15,8 +16,8 @@ def strategy_costs(
 ) -> list[dict[str, Any]]:
     """Hours of one unit of each strategy: its generator, its sampling and its classifier.
 
-    A generator that several units share counts whole in each of them: that is what one who uses the
-    strategy once pays.
+    A generator that several units share counts whole in each of them, and so do all those that a strategy
+    mixes: that is what one who uses the strategy once pays.
 
     Args:
         trials: Trials as in `results.json`, with `seconds`.
@@ -30,7 +31,7 @@ def strategy_costs(
     """
     found = []
     for name, figures in summary.items():
-        spent = [t["seconds"] for t in trials if t["strategy"] == name]
+        spent = _whole(name, [t["seconds"] for t in trials if t["strategy"] == name])
         total = sum(sum(seconds.values()) for seconds in spent) / len(spent) / HOUR
         classifier = sum(seconds["classifier"] for seconds in spent) / len(spent) / HOUR
         main = figures[CHOSEN_BY]
@@ -48,6 +49,13 @@ def strategy_costs(
             }
         )
     return found
+
+
+def _whole(name: str, spent: list[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """Seconds of each unit; where units mix the generators of all, with all their trainings."""
+    if not strategy_of(name).mixed_seeds:
+        return spent
+    return [{**seconds, "generator": seconds["generator"] * len(spent)} for seconds in spent]
 
 
 def cost_rows(costs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

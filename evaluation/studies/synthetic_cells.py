@@ -168,6 +168,11 @@ def training_seconds(study: Study, kind: str, seed: int) -> float:
     return float(read_json(study.run.path / f"generators/{kind}/seed-{seed}" / "seconds.json")["seconds"])
 
 
+def funnel_of(study: Study, source: str, seed: int) -> dict[str, Any]:
+    """The `funnel` of one set of cells, and how many of each class were `asked` for."""
+    return {"funnel": made_of(study, source, seed)["funnel"], "asked": study.wanted(kind_of(source))}
+
+
 def made_of(study: Study, source: str, seed: int) -> dict[str, Any]:
     """Funnel and seconds of one set of cells, without the cells."""
     return dict(read_json(study.run.path / "synthetic" / source / f"seed-{seed}" / "funnel.json"))

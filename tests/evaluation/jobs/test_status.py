@@ -69,6 +69,13 @@ def test_each_trial_is_counted_where_it_stands(study: Path) -> None:
     assert found.per_point is None and found.gain is None
 
 
+def test_what_mixes_generators_is_not_counted_a_second_time(study: Path) -> None:
+    before = look(study).hours
+    mixed = {"seconds": {"generator": 3600.0, "synthesis": 360.0}}
+    put(study / "synthetic/gan+mixed_seeds/seed-0/funnel.json", mixed)
+    assert look(study).hours == before
+
+
 def test_a_running_trial_of_another_machine_counts_while_its_lease_is_renewed(study: Path) -> None:
     folder, lease = study / "real/seed-1/fold-0", study / ".leases/trials/real_seed-1_fold-0.lease"
     put(folder / "running.json", {"host": "another-machine", "pid": 1, "since": time.time()})
