@@ -68,7 +68,7 @@ class SlurmJob:
         return DelayedSubmission(self)
 
 
-def submit(study: Study, work: Work) -> str:
+def submit(study: Study, work: Work) -> str | None:
     """Submit what is left of a study, but for what is in the queue already, and its report.
 
     Args:
@@ -76,13 +76,15 @@ def submit(study: Study, work: Work) -> str:
         work: As in `SlurmJob`; a function of a module, so that the nodes find it.
 
     Returns:
-        The number of the job that writes the report.
+        The number of the job that writes the report; None where it is written already.
 
     Raises:
         InputError: If there is no SLURM here, or it refuses the jobs.
     """
     settings = study.settings.cluster
     assert settings is not None
+    if _reported(study):
+        return None
     if shutil.which("sbatch") is None:
         raise InputError("cluster.kind=slurm: there is no sbatch here; run this on a node that submits jobs.")
     record = jobs_folder(study.run.path) / "submitted.json"
@@ -103,6 +105,20 @@ def submit(study: Study, work: Work) -> str:
     write_json(record, {"trials": numbers, "report": report})
     study.say(f"submitted {len(new)} trials, {len(known)} were in the queue; job {report} writes the report")
     return report
+
+
+def _results(study: Study) -> Path:
+    return study.run.path / ("screening.json" if study.settings.screen else "results.json")
+
+
+def _reported(study: Study) -> bool:
+    """Whether all trials are done, and the report was written after them."""
+    files = [study.run.path / trial.folder / "result.json" for trial in trials(study.settings)]
+    report = study.run.path / "report.md"  # written after the results, and last but for tables
+    if not all(file.exists() for file in [*files, _results(study), report]):
+        return False
+    times = [file.stat().st_mtime_ns for file in files]
+    return max(times) <= _results(study).stat().st_mtime_ns <= report.stat().st_mtime_ns
 
 
 def _submit_in_order(settings: SlurmSettings, out: Path, jobs: Sequence[Job], work: Work) -> dict[str, str]:
@@ -178,12 +194,12 @@ def in_queue() -> set[str]:
     return set(found.stdout.split())
 
 
-def await_report(study: Study, report: str) -> dict[str, Any]:
+def await_report(study: Study, report: str | None) -> dict[str, Any]:
     """Wait until the report is there.
 
     Args:
         study: The study, submitted; its directory let go, for the last job enters it.
-        report: Number of the job that writes it.
+        report: Number of the job that writes it; None where it is there.
 
     Returns:
         What `results.json` holds; of a screening, what `screening.json` holds.
@@ -194,6 +210,8 @@ def await_report(study: Study, report: str) -> dict[str, Any]:
     """
     settings, out = study.settings.cluster, study.run.path
     assert settings is not None
+    if report is None:
+        return dict(read_json(_results(study)))
     if not settings.wait:
         raise NotYet(
             f"{out}: submitted; see how far it is with `python scripts/status.py {out}`, and run the same "
@@ -206,8 +224,7 @@ def await_report(study: Study, report: str) -> dict[str, Any]:
             study.say(f"{done} of {len(trials(study.settings))} trials done")
         time.sleep(settings.every)
     require_all(study)
-    results = out / ("screening.json" if study.settings.screen else "results.json")
-    if not results.exists():
+    if not _results(study).exists():
         log = jobs_folder(out) / f"{report}_0_log.err"
         raise PartFailed(f"{out}: all trials are done, but the job of the report failed (log: {log}).")
-    return dict(read_json(results))
+    return dict(read_json(_results(study)))
