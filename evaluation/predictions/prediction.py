@@ -75,9 +75,15 @@ class Labeler:
                 "single images; use Classifier.load and its probabilities, see docs/data.md."
             )
         self.preprocessing = Preprocessing.load(folder)
+        config = _config(folder)
+        if self.preprocessing is None and config.get("preprocess"):
+            raise InputError(
+                f"{folder}: has no preprocessing.json, and the training images were preprocessed; train the "
+                "classifier again."
+            )
         self.known = Known.load(folder)
         self.threshold = self.known.threshold(rate) if self.known else 0.0
-        self.crop, self.decoding = _reading(folder)
+        self.crop, self.decoding = _reading(config, folder)
 
     def label(self, root: Path, files: Sequence[Path]) -> list[Row]:
         """A row for each file, in their order.
@@ -150,14 +156,19 @@ def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def _reading(folder: Path) -> tuple[int | None, Decoding]:
-    """How the training images were cut out and decoded: of two sites, those trained on."""
+def _config(folder: Path) -> Mapping[str, Any]:
+    """With what the classifier was trained."""
     file = folder / "config.yaml"
     if not file.is_file():
         raise InputError(f"{file}: no such file; give a folder that train_classifier wrote.")
-    data: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")).get("data") or {}
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+
+
+def _reading(config: Mapping[str, Any], folder: Path) -> tuple[int | None, Decoding]:
+    """How the training images were cut out and decoded: of two sites, those trained on."""
+    data: Mapping[str, Any] = config.get("data") or {}
     data = data.get("train", data) if data.get("kind") == "cross_site" else data
-    return data.get("crop"), validate(Decoding, data.get("decoding") or {}, str(file))
+    return data.get("crop"), validate(Decoding, data.get("decoding") or {}, str(folder / "config.yaml"))
 
 
 def write_csv(rows: Sequence[Row], classes: Sequence[str], file: Path) -> None:

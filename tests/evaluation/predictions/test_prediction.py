@@ -10,6 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
+from cells.preprocessing import Preprocessing
+from cells.steps import Gamma
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.predictions.known import Known, View, appearance, whitening
 from evaluation.predictions.page import overlay
@@ -147,6 +149,16 @@ def test_a_folder_without_a_config_is_refused(net: Classifier, tmp_path: Path) -
     net.save(tmp_path)
     with pytest.raises(InputError, match="give a folder that train_classifier wrote"):
         Labeler(tmp_path, 0.01)
+
+
+def test_a_folder_that_lacks_its_preprocessing_is_refused(net: Classifier, tmp_path: Path) -> None:
+    """Images would go to the network unlike those of the training."""
+    net.save(tmp_path)
+    (tmp_path / "config.yaml").write_text("data: {kind: phantom}\npreprocess: [{kind: gamma, gamma: 0.5}]\n")
+    with pytest.raises(InputError, match=r"no preprocessing\.json, and the training images were"):
+        Labeler(tmp_path, 0.01)
+    Preprocessing.fit((Gamma(),), TRAIN).save(tmp_path)
+    assert Labeler(tmp_path, 0.01).preprocessing is not None
 
 
 def test_files_are_found_below_the_folder_but_not_hidden_ones(tmp_path: Path) -> None:
