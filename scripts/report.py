@@ -3,7 +3,7 @@
 python scripts/report.py results/quickstart out=results/quickstart-report
 python scripts/report.py results/a results/b out=results/both
 
-Where DIR is that of a study design, its page is written again.
+Where DIR is that of a study design, its page is written again; of several preprocessings, their comparison.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from evaluation.reports.report import read_study, write_report
+from evaluation.reports.report import read_study, studies_in, write_report
 from evaluation.studies.designs import DESIGN, rewrite_page
 from runtime.command import run_command, split_arguments, take_required, words_parser
 from runtime.errors import InputError, suggest
@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     if len(folders) == 1 and (folders[0] / DESIGN).is_file():
         rewrite_page(folders[0], Path(out))
     else:
-        write_report([read_study(folder) for folder in folders], Path(out))
+        write_report([read_study(one) for folder in folders for one in studies_in(folder)], Path(out))
     print(f"report: {Path(out) / 'report.html'}")
 
 

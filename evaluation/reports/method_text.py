@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cells.sources import CREDITS
+from evaluation.gains.choice import ENUMERATED
 from evaluation.gains.gain import FURTHER, METRICS
+from evaluation.gains.intervals import BOOTSTRAPPED
 from evaluation.reports.latex import escaped
 from evaluation.reports.literature import LITERATURE
 from evaluation.reports.method_generators import curation_sentences, generator_sentences, is_xray
@@ -21,7 +23,6 @@ from evaluation.reports.tables import listed
 from evaluation.studies.strategies import strategy_of
 
 WORKS = {"auc": " [@yang2023]", "ece": " [@guo2017]"}
-BOOTSTRAPPED = 15  # units from which on the interval over seeds and test cells is a bootstrap
 Results = Mapping[str, Any]
 Config = Mapping[str, Any]
 SOURCES = {
@@ -46,7 +47,7 @@ def method_text(results: Results) -> str:
         generator_sentences(results),
         curation_sentences(results),
         strategy_sentences(results),
-        classifier_sentences(config["classifier"], is_xray(config)),
+        classifier_sentences(config["classifier"], is_xray(config), config.get("tune") or ()),
         _quality_sentences(results),
         _statistics_sentences(results),
         _machine_sentences(results),
@@ -166,7 +167,7 @@ def _statistics_sentences(results: Results) -> Iterator[str]:
             "The primary contrast was fixed before the test cells were looked at: the strategy with "
             "generated cells and the strategy without them that had the highest mean validation recall of "
             f"the rare classes ({found['synthetic']} and {found['rival']}), compared on test cells by the "
-            "exact two-sided sign-flip test [@fisher1935]."
+            f"{'exact ' * (found['n'] <= ENUMERATED)}two-sided sign-flip test [@fisher1935]."
         )
         yield from _interval_sentences(found)
     compared = sum(f["mean_rare_recall"]["difference"] is not None for f in results["summary"].values())

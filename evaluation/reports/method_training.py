@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from classifiers.networks import NETWORKS
+from classifiers.settings import FINETUNING, FRESH
 from evaluation.studies.strategies import strategy_of
 
 Config = Mapping[str, Any]
@@ -47,8 +48,8 @@ def strategy_sentences(results: Results) -> Iterator[str]:
     names = list(results["summary"])
     yield f"We compared {len(names)} strategies: {'; '.join(_strategy(name) for name in names)}."
     yield (
-        "All of them trained the same network for the same number of optimizer steps, under the same on-line "
-        "augmentation unless the strategy says otherwise."
+        f"All of them trained {same_budget(names)}, under the same on-line augmentation unless the strategy "
+        "says otherwise."
     )
     tune = results["config"].get("tune") or {}
     if tune:
@@ -60,6 +61,12 @@ def strategy_sentences(results: Results) -> Iterator[str]:
             f"For each training of each strategy alike, we chose {tried} by mean rare recall on validation "
             "cells."
         )
+
+
+def same_budget(strategies: Iterable[str]) -> str:
+    """What the trainings of strategies have in common, in words."""
+    own = any("network" in strategy_of(name).training for name in strategies)
+    return f"{'' if own else 'the same network '}for the same number of optimizer steps"
 
 
 def _strategy(name: str) -> str:
@@ -85,29 +92,31 @@ def _of(phase: Any, key: str) -> Any:
     return phase.get(key) if isinstance(phase, Mapping) else getattr(phase, key, None)
 
 
-def classifier_sentences(config: Config, xray: bool) -> Iterator[str]:
+def classifier_sentences(config: Config, xray: bool, tuned: Collection[str] = ()) -> Iterator[str]:
     """The downstream network and its training.
 
     Args:
         config: The classifier's settings as `results.json` has them.
         xray: Whether the images are X-rays, which are neither flipped nor turned.
+        tuned: Keys of `tune`, such as ``classifier.lr``: no single value can be told of these.
     """
     network = config["network"]
     work = CITED["network"].get(network)
     own = NETWORKS.get(network)
-    rate = config.get("lr") or (own.lr if own else None)
+    weights = config.get("weights") or FRESH
+    rate = config.get("lr") or (own.lr * (1 if weights == FRESH else FINETUNING) if own else None)
+    peak = f", peak learning rate {rate:g}" if rate and "classifier.lr" not in tuned else ""
     width = config.get("width") or (own.width if own else None)
     optimizer = _optimizer(config)
     yield (
         f"The classifier was the network {network}{f' [@{work}]' if work else ''}"
         f"{f' of width {width}' if width else ''}, trained for {config['steps']:,} steps of "
-        f"{config['batch']} cells with {optimizer}{f', peak learning rate {rate:g}' if rate else ''}."
+        f"{config['batch']} cells with {optimizer}{peak}."
     )
     if config.get("augmentation") == "mild":
         turned = "" if xray else "flipped, turned and "
         yield f"Training cells were {turned}mildly changed in light and color."
-    weights = config.get("weights") or "none"
-    if weights != "none":
+    if weights != FRESH:
         published = "those published for ImageNet [@russakovsky2015]"
         yield f"Its first weights were {published if weights == 'imagenet' else 'those of a saved network'}."
     if config.get("keep") == "best":
@@ -119,5 +128,8 @@ def _optimizer(config: Config) -> str:
     decay = f" (weight decay {config['weight_decay']:g})" if config.get("weight_decay") else ""
     works = {"adamw": f"AdamW [@loshchilov2019]{decay}", "adam": f"Adam [@kingma2015]{decay}"}
     schedule = config.get("schedule", "one_cycle")
-    one_cycle = " and a one-cycle learning rate [@smith2017]" if schedule == "one_cycle" else ""
-    return works.get(name, str(name)) + one_cycle
+    rates = {
+        "one_cycle": " and a one-cycle learning rate [@smith2017]",
+        "milestones": " and a learning rate divided by ten at half of the steps and again at three quarters",
+    }
+    return works.get(name, str(name)) + rates.get(schedule, "")

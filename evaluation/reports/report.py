@@ -27,11 +27,18 @@ def read_study(folder: Path) -> Study:
     """
     if not (folder / "results.json").is_file():
         hint = "it has not come to its end: run the same benchmark command again"
-        what = hint if (folder / "split.json").exists() else "give the out= of a benchmark"
+        begun = (folder / "split.json").exists() or any(folder.glob("*/split.json"))  # its studies
+        what = hint if begun else "give the out= of a benchmark"
         if (folder / "screening.json").exists():
             what = "it is a screening, without a test cell scored: run a study without screen=true"
         raise InputError(f"{folder}: holds no results.json; {what}.")
     return folder.resolve().name, folder, read_json(folder / "results.json")
+
+
+def studies_in(folder: Path) -> list[Path]:
+    """The studies of a folder: itself, or those that it compares, one for each preprocessing."""
+    file = folder / "comparison.json"
+    return [folder / name for name in read_json(file)["names"]] if file.is_file() else [folder]
 
 
 def write_report(studies: Sequence[Study], out: Path) -> None:

@@ -17,6 +17,7 @@ from evaluation.gains.gain import FURTHER, LOWER_IS_BETTER, METRICS
 from evaluation.gains.statistics import ALPHA, CHOSEN_BY, points
 from evaluation.reports.ablation_table import ablation_tables
 from evaluation.reports.figures import agreement_figure
+from evaluation.reports.method_training import same_budget
 from evaluation.reports.morphology_table import study_morphology
 from evaluation.reports.pictures import Pictures
 from evaluation.reports.report_figures import is_copy, real_word, study_figures
@@ -70,6 +71,7 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "figures": study_figures(results, models, pictures),
         "recall_width": min(1016, 92 * len(cells["classes"]) + 190),
         "metrics": [_heading(known[m], m) for m in shown],
+        "budget": same_budget(results["summary"]),
         "strategies": [_strategy(s, results["summary"][s], s in models, shown) for s in results["summary"]],
         "reading": _reading(results),
         "lost": _lost(conclusion),
@@ -116,7 +118,7 @@ def _tiles(conclusion: dict[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "value": f"{conclusion['synthetic_mean']:.1%}",
-            "label": f"rare recall with {ours}, the better synthetic strategy on validation" if ours else "",
+            "label": f"rare recall with {ours}, the best synthetic strategy on validation",
         },
         {
             "value": f"{conclusion['rival_mean']:.1%}",
@@ -125,7 +127,7 @@ def _tiles(conclusion: dict[str, Any]) -> list[dict[str, str]]:
         {"value": points(conclusion["mean"]), "label": f"points of difference; 95% interval {interval}"},
         {
             "value": f"p = {conclusion['p']:.3f}",
-            "label": f"exact sign-flip test, {conclusion['n']} paired seeds",
+            "label": f"sign-flip test, {conclusion['n']} paired seeds",
         },
         {"value": str(len(conclusion["lost"])), "label": "classes that lost recall against the rival"},
     ]
@@ -136,7 +138,7 @@ def _counts_text(cells: dict[str, Any]) -> str:
     return (
         f"{train:,} training cells in {len(cells['classes'])} classes at {cells['image_size']} px, "
         f"{sum(cells['val'].values()):,} for validation, {sum(cells['test'].values()):,} for testing. "
-        f"The strategies that add cells add {added:,} to {len(cells['added'])} classes."
+        f"The strategies that add cells add up to {added:,} to {len(cells['added'])} classes."
     )
 
 

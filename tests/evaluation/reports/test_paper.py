@@ -19,7 +19,7 @@ from evaluation.reports.latex import Table, as_float, escaped, tabular, undeclar
 from evaluation.reports.literature import LITERATURE
 from evaluation.reports.long_tables import summary_csv, trials_csv
 from evaluation.reports.method_text import in_latex, in_words, method_text
-from evaluation.reports.method_training import CITED
+from evaluation.reports.method_training import CITED, same_budget
 from evaluation.reports.references import bibtex, cited_keys
 from evaluation.reports.report import read_study, write_report
 from evaluation.reports.study_figures import mean_confusion, spread
@@ -214,7 +214,17 @@ def test_the_method_follows_the_settings() -> None:
     tuned = method_text(results(tune={"classifier.lr": [0.005, 0.01]}))
     assert "we chose lr of 0.005, 0.01 by mean rare recall on validation cells" in tuned
     assert "we chose" not in text
+    assert "peak learning rate 0.002" in text and "peak learning rate" not in tuned
+    network = results()["config"]["classifier"]
+    transferred = method_text(results(classifier={**network, "weights": "imagenet"}))
+    assert "peak learning rate 0.0002." in transferred and "published for ImageNet" in transferred
+    assert "divided by ten" in method_text(results(classifier={**network, "schedule": "milestones"}))
     assert "source to be cited here" in method_text(results(data={"kind": "folder", "root": "x"}))
+
+
+def test_networks_of_their_own_are_not_called_the_same() -> None:
+    assert same_budget(["real", "gan"]) == "the same network for the same number of optimizer steps"
+    assert same_budget(["real", "gan+fast"]) == "for the same number of optimizer steps"
 
 
 def test_every_citation_is_in_the_literature_and_in_the_bibliography(reports: Path) -> None:
@@ -244,6 +254,17 @@ def test_cost_counts_the_generator_and_not_what_real_takes() -> None:
     assert rows["gan+logit_adjustment"]["extra"] == "0.9"
     assert rows["gan+logit_adjustment"]["per_point"] == "0.09"  # 0.9 hours more for ten points
     assert rows["real"]["per_point"] == "–"
+
+
+def test_one_who_mixes_generators_pays_for_all_of_them() -> None:
+    seconds = {"classifier": 360.0, "generator": 3600.0, "synthesis": 0.0}
+    names = ["real", "gan", "gan+mixed_seeds"]
+    main = {"difference": 0.05, "difference_low": None, "difference_high": None}
+    summary = {name: {"mean_rare_recall": main} for name in names}
+    trials = [{"strategy": name, "seconds": seconds} for name in names[1:] for _ in range(3)]
+    trials.append({"strategy": "real", "seconds": {"classifier": 360.0}})
+    hours = {row["strategy"]: row["hours"] for row in strategy_costs(trials, summary, names[1:])}
+    assert hours == pytest.approx({"real": 0.1, "gan": 1.1, "gan+mixed_seeds": 3.1})
 
 
 def test_confusion_is_the_mean_of_shares() -> None:

@@ -269,6 +269,11 @@ def test_several_studies_share_a_page(study: Path, tmp_path: Path) -> None:
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no results"):
         read_study(tmp_path)
+    (tmp_path / "doses").mkdir()
+    (tmp_path / "doses" / "split.json").touch()
+    for begun in (tmp_path / "doses", tmp_path):  # a study, and the design that it belongs to
+        with pytest.raises(InputError, match="has not come to its end"):
+            read_study(begun)
 
 
 def test_a_study_without_its_pictures_is_refused(study: Path, tmp_path: Path) -> None:
@@ -295,6 +300,12 @@ def test_funnel_is_summed_over_seeds() -> None:
     (row,) = funnel_rows([funnel, {**funnel, "seed": 1}, {**funnel, "generator": "repeat"}], {CLASSES[0]: 40})
     assert (row["before"], row["after"], row["rejected"]) == ("120", "90", "30 (25%)")
     assert (row["rule"], row["real"]) == ("the same <pixels>", "2.0% of 50")
+    last = {**funnel["funnel"][0], "filter": "quota"}
+    whole = {**funnel, "funnel": [last], "asked": {CLASSES[0]: 25}}
+    (row,) = funnel_rows(
+        [whole, {**whole, "seed": 1}], {CLASSES[0]: 40}
+    )  # other generators were asked for more
+    assert row["classes"].endswith("90 of 50")
     old = {k: v for k, v in funnel["funnel"][0].items() if not k.startswith(("rule", "real"))}
     (row,) = funnel_rows([{**funnel, "funnel": [old]}], {CLASSES[0]: 40})  # of an earlier version
     assert (row["rule"], row["real"]) == ("", "–")
