@@ -1,11 +1,8 @@
 """Images listed in a table: a CSV or JSONL manifest, or Hugging Face's image folder."""
 
-import csv
-import io
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,21 +11,12 @@ from typing import Any, Literal
 from cells.cellset import MODALITY, ORIGINS, UNPROCESSED, Loaded
 from cells.names import check_class_names
 from cells.stacks import INDEX, STACK
+from cells.tables import ENDINGS, Row, rows_of_table
 from cells.trees import SPLIT_FOLDERS, FolderData, Found, read_found
 from runtime.errors import InputError, suggest
 
-ENDINGS = (".csv", ".tsv", ".jsonl")
 COLUMNS = ("group", STACK, INDEX, "origin", MODALITY, UNPROCESSED)
-# What parts columns: in words, and what to do where the file's ending says another one.
-DELIMITERS = {
-    ";": ("semicolons", "save it with commas"),
-    "\t": ("tabs", "save it with commas, or rename it to .tsv"),
-    ",": ("commas", "save it with tabs, or rename it to .csv"),
-    "|": ("bars", "save it with commas"),
-}
 SIDE_OF = {word: side for side, words in SPLIT_FOLDERS.items() for word in words}
-
-Row = Mapping[str, Any]
 
 
 class ManifestData(FolderData):
@@ -67,11 +55,11 @@ def load_manifest(settings: ManifestData) -> Loaded:
             file outside of `root` or listed twice, an unknown split; with the line.
     """
     path = settings.manifest or _only_table(settings.root)
-    rows = list(_rows(path, ("file", "label")))
+    rows = list(rows_of_table(path, ("file", "label")))
     if not rows:
         raise InputError(f"{path}: lists no images, it has a header only; add one row an image.")
     found = [_found(row, number, "file", "label", settings.root, path) for number, row in rows]
-    _check_listed_once(found)
+    check_listed_once((item.path, item.where) for item in found)
     return assemble(found, settings)
 
 
@@ -85,11 +73,11 @@ def load_hf_folder(settings: HfFolderData) -> Loaded:
         )
     found = []
     for path, side in tables:
-        for number, row in _rows(path, ("file_name", settings.label)):
+        for number, row in rows_of_table(path, ("file_name", settings.label)):
             item = _found(row, number, "file_name", settings.label, path.parent, path)
             relative = item.path.relative_to(settings.root).parts
             found.append(replace(item, split=item.split or side or SIDE_OF.get(relative[0], "")))
-    _check_listed_once(found)
+    check_listed_once((item.path, item.where) for item in found)
     return assemble(without_lone_side(found), settings)
 
 
@@ -191,74 +179,6 @@ def _metadata_files(root: Path) -> Iterator[tuple[Path, str]]:
                 yield folder / f"metadata{ending}", side
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    """The rows of a table, each with its line (the last of several), the columns present in all."""
-    lines = io.StringIO(_text(path), newline="")
-    yield from (_json_rows if path.suffix.lower() == ".jsonl" else _csv_rows)(lines, path, columns)
-
-
-def _text(path: Path) -> str:
-    """What a table says, without a byte order mark."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); set data.root to a manifest.") from None
-    if not content.strip():
-        raise InputError(f"{path}: is empty; give it a header and one row an image.")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}: line {line} is not UTF-8 text ({error.reason}); save it as UTF-8."
-        ) from None
-
-
-def _csv_rows(lines: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-    try:
-        header = list(reader.fieldnames or ())
-        for name in columns:
-            if name not in header:
-                hint = _other_delimiter(header, delimiter) or f".{suggest(name, header)}"
-                raise InputError(f"{path}: has no column '{name}'{hint}")
-        for row in reader:
-            # DictReader's key for what is beyond the header; a comma in a file name would shift the label
-            if any(row.pop(None, ())):
-                raise InputError(
-                    f"{path}: line {reader.line_num} has more cells than the header; put a cell that holds "
-                    "the delimiter between double quotes."
-                )
-            yield reader.line_num, row
-    except csv.Error as error:
-        line = reader.line_num + 1  # where the row begins; a quote left open goes on to the end
-        raise InputError(f"{path}: line {line} is not readable in columns ({error}); save it anew.") from None
-
-
-def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
-    """What to do about a header that is one column because its columns are parted by something else."""
-    for other, (words, fix) in DELIMITERS.items():
-        if other != delimiter and len(header) == 1 and other in header[0]:
-            return f": its header is one column, {header[0]!r}, parted by {words}; {fix}."
-    return ""
-
-
-def _json_rows(lines: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise InputError(f"{path}: line {number} is not a JSON object; mend or remove it.")
-            for name in columns:
-                if name not in row:
-                    raise InputError(f"{path}: line {number} has no '{name}'.{suggest(name, map(str, row))}")
-            yield number, row
-
-
 def _found(row: Row, number: int, file: str, label: str, folder: Path, table: Path) -> Found:
     where = f"{table}: line {number}"
     for name in (file, label):
@@ -273,11 +193,14 @@ def _found(row: Row, number: int, file: str, label: str, folder: Path, table: Pa
     return Found(path, str(row[label]).strip(), side_of(row.get("split"), where), record, where=where)
 
 
-def _check_listed_once(found: Sequence[Found]) -> None:
+def check_listed_once(listed: Iterable[tuple[Path, str]]) -> None:
+    """Refuse an image that two rows list.
+
+    Args:
+        listed: Each image, and the table and line that list it.
+    """
     seen: dict[Path, str] = {}
-    for item in found:
-        if item.path in seen:
-            raise InputError(
-                f"{item.where} lists {item.path} again, after {seen[item.path]}; keep one row a file."
-            )
-        seen[item.path] = item.where
+    for path, where in listed:
+        if path in seen:
+            raise InputError(f"{where} lists {path} again, after {seen[path]}; keep one row a file.")
+        seen[path] = where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cells.cellset import CellSet
@@ -42,6 +43,10 @@ class Samples:
     def synthetic(self) -> Tensor:
         """Whether it was generated: bool, shape (s,)."""
         return torch.from_numpy(self.cells.is_synthetic[self._first])
+
+    def subset(self, numbers: NDArray[np.int64]) -> CellSet:
+        """The cells of some samples, by number."""
+        return self.cells.subset(numbers if self._rows is None else self._rows[numbers].reshape(-1))
 
     def images(self, begin: int = 0, end: int | None = None) -> Tensor:
         """Those from `begin` to before `end`: uint8, shape (s, 3, h, w), or of stacks (s, d, 3, h, w)."""

@@ -126,8 +126,7 @@ def train_and_score(settings: TrainClassifierSettings, train: CellSet, split: Sp
     for row in classifier.history:
         run.log(**row)
     classifier.save(run.path)
-    if not classifier.depth:  # predict.py, which asks for it, labels single images only
-        Known.fit(classifier, train, split.val).save(run.path)
+    Known.fit(classifier, train, split.val).save(run.path)
     if split.preprocessing is not None:
         split.preprocessing.save(run.path)
         for notice in split.preprocessing.notices:

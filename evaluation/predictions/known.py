@@ -1,4 +1,4 @@
-"""Does an image look like anything in the training set? Two distances, calibrated on held-out cells."""
+"""Does an image or stack look like anything in training? Two distances, calibrated on held-out cells."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cells.cellset import CellSet
+from classifiers.samples import Samples
 from classifiers.training import Classifier
 from runtime.checkpoint import WEIGHTS, file_digest, read_tensors, save_tensors
 from runtime.errors import InputError
@@ -76,7 +77,7 @@ class View:
 
 @dataclass(frozen=True)
 class Known:
-    """What the training set looks like: to the network, and in color and texture.
+    """What the training set, of cells or of stacks, looks like: to the network, and in color and texture.
 
     The network's features miss what it never learned to see, so the second view looks at the pixels alone.
 
@@ -100,8 +101,9 @@ class Known:
             Laxhammar and Falkman, AMAI 2015 (conformal calibration of such a distance).
         """
         real = train.subset(~train.is_synthetic) if not train.is_synthetic.all() else train
-        rows = numpy_generator(0, "known").permutation(len(real))[:BANK]
-        bank = real.subset(np.sort(rows))
+        samples = Samples(real)
+        rows = numpy_generator(0, "known").permutation(len(samples))[:BANK]
+        bank = samples.subset(np.sort(rows))
         seen = zip(VIEWS, look(classifier, bank), look(classifier, held_out), strict=True)
         return cls({name: View.fit(of_train, of_others) for name, of_train, of_others in seen})
 
@@ -166,8 +168,16 @@ def whitening(train: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def look(classifier: Classifier, cells: CellSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What each of `VIEWS` sees of cells: (n, d) each."""
-    return classifier.features(cells), appearance(np.asarray(cells.pixels))
+    """What each of `VIEWS` sees of cells, or of stacks: (n, d) each.
+
+    The appearance of a stack is that of its images one after the other: one strange image counts, and so does
+    their order.
+    """
+    features, depth = classifier.features(cells), classifier.depth
+    if depth:
+        cells = Samples(cells).subset(np.arange(len(features)))  # stack by stack
+    each = appearance(np.asarray(cells.pixels))
+    return features, each.reshape(len(features), each.shape[1] * max(1, depth))
 
 
 def appearance(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

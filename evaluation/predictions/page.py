@@ -1,9 +1,9 @@
-"""The page of predictions: each image with its class and where the network saw it."""
+"""The page of predictions: each image or stack with its class and where the network saw it."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,33 +14,41 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cells.images import to_tensor
 from classifiers.gradcam import grad_cam
+from classifiers.samples import Samples
+from evaluation.predictions.inputs import Sample
 from evaluation.predictions.prediction import UNLIKE, UNREADABLE, Labeler, Row
 from evaluation.reports.figures import picture
 from evaluation.reports.pages import render
 
 EDGE = 112  # pixels that an image is shown at
+STACK_EDGE = 84  # and each of a stack
+SLICES = 6  # images of a stack that are shown, at most
 VEIL = 0.55  # of the map over the image, where it is strongest
 UNREADABLE_SHOWN = 50
+AT_A_TIME = 64  # images whose maps are computed at a time
 
 
 @dataclass(frozen=True)
 class Card:
-    """One image of the page."""
+    """One image or stack of the page.
 
-    file: str
+    Attributes:
+        rows: Pictures with what they show, row by row: an image and its map; of a stack its images, and
+            below their maps.
+    """
+
+    name: str
     label: str
     percent: str
     second: str
     reason: str
-    image: str
-    map: str
+    rows: list[list[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
 class Section:
-    """Images of one kind, the first ones of `count`."""
+    """Samples of one kind, the first ones of `count`."""
 
     title: str
     text: str
@@ -49,81 +57,128 @@ class Section:
 
 
 def write_page(
-    rows: Sequence[Row], labeler: Labeler, root: Path, file: Path, shown: int, rate: float
+    rows: Sequence[Row],
+    samples: Sequence[Sample],
+    labeler: Labeler,
+    origin: Path,
+    file: Path,
+    shown: int,
+    rate: float,
 ) -> None:
     """Write the page; it has everything in it.
 
     Args:
-        rows: Of all images.
+        rows: Of all samples.
+        samples: What was labelled, in the order of the rows.
         labeler: What they were labelled with.
-        root: The folder of the images.
+        origin: The folder or table that they come from.
         file: The page.
-        shown: Images of each section at most.
+        shown: Samples of each section at most.
         rate: Share of cells like the training cells that may be flagged.
     """
-    classes = labeler.classifier.classes
-    unlike = sorted((row for row in rows if row.flag == UNLIKE), key=lambda row: row.familiarity or 0)
-    plain = [row for row in rows if row.label is not None and not row.flag]
-    sections = [_section(UNLIKE, UNLIKE_TEXT, unlike, labeler, root, shown)] if unlike else []
+    classes, unit, depth = labeler.classifier.classes, labeler.unit, labeler.classifier.depth
+    pairs = list(zip(rows, samples, strict=True))
+    unlike = sorted((p for p in pairs if p[0].flag == UNLIKE), key=lambda pair: pair[0].familiarity or 0)
+    plain = [pair for pair in pairs if pair[0].label is not None and not pair[0].flag]
+    text = UNLIKE_TEXT.format(unit=unit)
+    sections = [_section(UNLIKE, text, unlike, labeler, shown)] if unlike else []
     for label, name in enumerate(classes):
-        of_class = sorted((row for row in plain if row.label == label), key=lambda row: row.probability)
+        of_class = sorted((p for p in plain if p[0].label == label), key=lambda pair: pair[0].probability)
         if of_class:
-            sections.append(_section(name, "", of_class, labeler, root, shown))
+            sections.append(_section(name, "", of_class, labeler, shown))
     unreadable = [row for row in rows if row.flag == UNREADABLE]
+    many = f"{len(rows):,} {unit}{'s' if len(rows) != 1 else ''}"
     render(
         "predictions.html.j2",
         file,
         title="Predictions",
-        lead=f"{len(rows):,} files of “{root.name}”, labelled by a classifier of {len(classes)} classes.",
+        lead=f"{many} of “{origin.name}”, labelled by a classifier of {len(classes)} classes.",
         notices=_notices(labeler),
         tiles=_tiles(rows, classes),
         sections=sections,
+        pictures=_what_is_shown(depth),
+        unit=unit,
         limited=any(section.count > len(section.cards) for section in sections),
         flagging=_flagging(labeler, rate),
         unreadable=unreadable[:UNREADABLE_SHOWN],
         unreadable_count=len(unreadable),
         network=labeler.classifier.settings.network,
-        edge=EDGE,
+        edge=STACK_EDGE if depth else EDGE,
+        columns=len(slices_shown(depth)) if depth else 2,
     )
 
 
 UNLIKE_TEXT = (
-    "Most unlike first. The classifier must give one of its classes to any image, also to one that shows "
+    "Most unlike first. The classifier must give one of its classes to any {unit}, also to one that shows "
     "none of them: do not use the class of these without looking."
 )
 
 
-def _section(title: str, text: str, rows: Sequence[Row], labeler: Labeler, root: Path, shown: int) -> Section:
-    first = list(rows[:shown])
-    cells, reasons = labeler.cells([root / row.file for row in first])
-    first = [row for row, reason in zip(first, reasons, strict=True) if not reason]  # gone meanwhile
-    classifier = labeler.classifier
-    images = to_tensor(np.asarray(cells.pixels)).to(classifier.device)
-    labels = torch.tensor([row.label for row in first], dtype=torch.int64, device=classifier.device)
+def slices_shown(depth: int) -> list[int]:
+    """Which images of a stack the page shows: all, or `SLICES` at even distances, the first and last among
+    them.
+    """
+    count = min(depth, SLICES)
+    return [round(i * (depth - 1) / max(1, count - 1)) for i in range(count)]
+
+
+def _what_is_shown(depth: int) -> str:
+    """Which pictures are where, in words."""
+    where = "where it found what speaks for the class (Grad-CAM, warmer is more)"
+    if not depth:
+        return f"Left, the image as the network sees it; right, {where}."
+    shown = slices_shown(depth)
+    which = "the images of the stack in their order"
+    if len(shown) < depth:
+        numbers = ", ".join(str(index + 1) for index in shown)
+        which = f"{len(shown)} of the {depth} images of the stack (numbers {numbers})"
+    return f"Above, {which}, as the network sees them; below each, {where}, on one scale for the whole stack."
+
+
+def _section(
+    title: str, text: str, pairs: Sequence[tuple[Row, Sample]], labeler: Labeler, shown: int
+) -> Section:
+    first = list(pairs[:shown])
+    cells, reasons = labeler.cells([sample for _, sample in first])
+    rows = [row for (row, _), reason in zip(first, reasons, strict=True) if not reason]  # not gone meanwhile
+    classifier, depth = labeler.classifier, labeler.classifier.depth
+    images = Samples(cells).images()  # (n, 3, h, w), or of stacks (n, depth, 3, h, w)
+    labels = torch.tensor([row.label for row in rows], dtype=torch.int64)
+    at_a_time = max(1, AT_A_TIME // max(1, depth))
     maps = [
-        grad_cam(classifier.network, *part).cpu().numpy()
-        for part in zip(images.split(64), labels.split(64), strict=True)
-        if len(part[0])
+        grad_cam(
+            classifier.network, part.to(classifier.device).float().div_(255), of_part.to(classifier.device)
+        )
+        for part, of_part in zip(images.split(at_a_time), labels.split(at_a_time), strict=True)
+        if len(part)
     ]
-    pairs = zip(first, cells.pixels, np.concatenate(maps) if maps else [], strict=True)
-    cards = [_card(row, pixels, found, classifier.classes) for row, pixels, found in pairs]
-    return Section(title, text, len(rows), cards)
+    pixels = images.movedim(-3, -1).numpy()  # (n, h, w, 3), or of stacks (n, depth, h, w, 3)
+    found: Iterable[NDArray[np.float32]] = torch.cat(maps).cpu().numpy() if maps else ()
+    cards = [_card(*one, classifier.classes) for one in zip(rows, pixels, found, strict=True)]
+    return Section(title, text, len(pairs), cards)
 
 
 def _card(row: Row, pixels: NDArray[np.uint8], found: NDArray[np.float32], classes: Sequence[str]) -> Card:
     assert row.label is not None
     order = np.argsort(row.probabilities)[::-1]
     second = f"{classes[order[1]]} {row.probabilities[order[1]]:.0%}" if len(order) > 1 else ""
-    image = Image.fromarray(pixels).resize((EDGE, EDGE), Image.Resampling.BICUBIC)
-    return Card(
-        row.file,
-        classes[row.label],
-        f"{row.probability:.0%}",
-        second,
-        row.reason,
-        _embedded(image),
-        _embedded(overlay(image, found)),
-    )
+    name, saw = row.name, f"Where the network saw {classes[row.label]}"
+    if pixels.ndim == 3:
+        seen, warm = _pictures(pixels, found, EDGE)
+        rows = [[(seen, name), (warm, saw)]]
+    else:
+        rows = [[], []]
+        for index in slices_shown(len(pixels)):
+            seen, warm = _pictures(pixels[index], found[index], STACK_EDGE)
+            rows[0].append((seen, f"{name}, image {index + 1}"))
+            rows[1].append((warm, f"{saw}, image {index + 1}"))
+    return Card(name, classes[row.label], f"{row.probability:.0%}", second, row.reason, rows)
+
+
+def _pictures(pixels: NDArray[np.uint8], found: NDArray[np.float32], edge: int) -> tuple[str, str]:
+    """An image and its map."""
+    image = Image.fromarray(pixels).resize((edge, edge), Image.Resampling.BICUBIC)
+    return _embedded(image), _embedded(overlay(image, found))
 
 
 def overlay(image: Image.Image, found: NDArray[np.float32]) -> Image.Image:
@@ -159,7 +214,7 @@ def _notices(labeler: Labeler) -> list[str]:
     if labeler.known is None:
         return [
             "This classifier's folder does not say what its training cells look like (known.json is "
-            "missing), so no image is flagged as unlike them. Train it again to have that."
+            "missing), so nothing is flagged as unlike them. Train it again to have that."
         ]
     return []
 
@@ -168,16 +223,18 @@ def _flagging(labeler: Labeler, rate: float) -> str:
     """What the flag means, with its rate."""
     if labeler.known is None:
         return ""
+    unit = labeler.unit
+    of = "stack" if unit == "stack" else "cell"
     count = len(next(iter(labeler.known.views.values())).held_out)
     reached = 2 * labeler.threshold
     more = (
-        f" ({rate:.1%} was asked for; {count:,} held-out cells cannot tell less than {reached:.1%})"
+        f" ({rate:.1%} was asked for; {count:,} held-out {of}s cannot tell less than {reached:.1%})"
         if reached > rate * (1 + 1e-9)
         else ""
     )
     return (
-        f"An image is flagged where it lies farther from the training cells than all but "
-        f"{labeler.threshold:.2%} of {count:,} held-out cells do, in what the network sees or in color and "
-        f"texture. Of images like the training cells at most {reached:.1%} are flagged{more}. What is not "
-        "flagged may still be something else that looks alike."
+        f"{'A stack' if of == unit else 'An image'} is flagged where it lies farther from the training {of}s "
+        f"than all but {labeler.threshold:.2%} of {count:,} held-out {of}s do, in what the network sees or "
+        f"in color and texture. Of {unit}s like the training {of}s at most {reached:.1%} are flagged{more}. "
+        "What is not flagged may still be something else that looks alike."
     )

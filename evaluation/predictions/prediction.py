@@ -1,4 +1,4 @@
-"""New images to classes: read as the training images were, labelled, and compared with those."""
+"""New images or stacks to classes: read as the training images were, labelled, and compared with those."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import yaml
 from numpy.typing import NDArray
 
 from cells.cellset import CellSet
-from cells.images import Decoding, decode, fit_square, is_image
+from cells.images import Decoding, decode, fit_square
 from cells.preprocessing import Preprocessing
+from cells.stacks import INDEX, STACK
 from classifiers.training import Classifier
+from evaluation.predictions.inputs import Sample
 from evaluation.predictions.known import VIEWS, Known
 from runtime.config import validate
 from runtime.errors import InputError
@@ -32,10 +34,10 @@ WORDS = {"features": "what the network sees", "appearance": "color and texture"}
 
 @dataclass(frozen=True)
 class Row:
-    """What was found of one file.
+    """What was found of one image or stack.
 
     Attributes:
-        file: Its path below the folder of images.
+        name: Of an image its path, of a stack its name.
         label: Index of the likeliest class; None if it could not be read.
         probabilities: Of each class.
         familiarity: The smaller one of its views; None without such a comparison.
@@ -43,7 +45,7 @@ class Row:
         reason: Why it is flagged.
     """
 
-    file: str
+    name: str
     label: int | None = None
     probabilities: tuple[float, ...] = ()
     familiarity: float | None = None
@@ -64,16 +66,11 @@ class Labeler:
         rate: Share of cells like the training cells that may be flagged as unlike them.
 
     Raises:
-        InputError: If a file is missing or damaged, or the classifier is one of stacks.
+        InputError: If a file is missing or damaged.
     """
 
     def __init__(self, folder: Path, rate: float) -> None:
         self.classifier = Classifier.load(folder)
-        if self.classifier.depth:
-            raise InputError(
-                f"{folder}: its network takes stacks of {self.classifier.depth} images, and predict labels "
-                "single images; use Classifier.load and its probabilities, see docs/data.md."
-            )
         self.preprocessing = Preprocessing.load(folder)
         config = _config(folder)
         if self.preprocessing is None and config.get("preprocess"):
@@ -85,30 +82,51 @@ class Labeler:
         self.threshold = self.known.threshold(rate) if self.known else 0.0
         self.crop, self.decoding = _reading(config, folder)
 
-    def label(self, root: Path, files: Sequence[Path]) -> list[Row]:
-        """A row for each file, in their order.
+    @property
+    def unit(self) -> str:
+        """What gets one class, in a word."""
+        return "stack" if self.classifier.depth else "image"
+
+    def label(self, samples: Sequence[Sample]) -> list[Row]:
+        """A row for each sample, in their order.
 
         Raises:
             InputError: If the machine gives out; what is wrong with one file is said in its row.
         """
         rows: list[Row] = []
-        with progress(len(files), "labelling images") as bar:
-            for begin in range(0, len(files), CHUNK):
-                rows += self._label(root, files[begin : begin + CHUNK])
-                bar.update(min(CHUNK, len(files) - begin))
+        at_a_time = max(1, CHUNK // max(1, self.classifier.depth))
+        with progress(len(samples), f"labelling {self.unit}s") as bar:
+            for begin in range(0, len(samples), at_a_time):
+                rows += self._label(part := samples[begin : begin + at_a_time])
+                bar.update(len(part))
         return rows
 
-    def cells(self, files: Sequence[Path]) -> tuple[CellSet, list[str]]:
-        """The images as the network sees them, those that can be read, and per file why not (empty: read)."""
+    def cells(self, samples: Sequence[Sample]) -> tuple[CellSet, list[str]]:
+        """The images of the samples that can be read, as the network sees them, and per sample why it cannot
+        be (empty: it can).
+        """
         with ThreadPoolExecutor(cores()) as pool:
-            found = list(pool.map(self._read, files))
-        images = [image for image in found if not isinstance(image, str)]
+            found = iter(list(pool.map(self._read, [file for sample in samples for file in sample.files])))
+        images: list[NDArray[np.uint8]] = []
+        said: list[dict[str, Any]] = []
+        reasons = []
+        for sample in samples:
+            read = dict(zip(sample.files, found, strict=False))
+            reasons.append(_reason(read, named=bool(self.classifier.depth)))
+            if not reasons[-1]:
+                said += self._provenance(sample)
+                images += [image for image in read.values() if not isinstance(image, str)]
         size = self.classifier.image_size
         pixels = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
         if self.preprocessing is not None and images:
             pixels = np.asarray(self.preprocessing.apply(pixels))
-        cells = CellSet.from_arrays(pixels, [0] * len(pixels), self.classifier.classes)
-        return cells, [image if isinstance(image, str) else "" for image in found]
+        classes = self.classifier.classes
+        return CellSet.from_arrays(pixels, [0] * len(pixels), classes, provenance=said), reasons
+
+    def _provenance(self, sample: Sample) -> list[dict[str, Any]]:
+        if not self.classifier.depth:
+            return [{}]
+        return [{STACK: sample.name, INDEX: index} for index in range(len(sample.files))]
 
     def _read(self, file: Path) -> NDArray[np.uint8] | str:
         """The square image, or what is wrong with it."""
@@ -117,43 +135,30 @@ class Labeler:
         except InputError as error:
             return str(error).removeprefix(f"{file}: ")
 
-    def _label(self, root: Path, files: Sequence[Path]) -> Iterator[Row]:
-        cells, reasons = self.cells(files)
+    def _label(self, samples: Sequence[Sample]) -> Iterator[Row]:
+        cells, reasons = self.cells(samples)
         probabilities = iter(self.classifier.probabilities(cells).astype(float).tolist())
         views = self.known.familiarity(self.classifier, cells) if self.known else {}
         familiarity = iter(np.stack([views[name] for name in VIEWS], axis=1).tolist() if views else [])
-        for file, reason in zip(files, reasons, strict=True):
-            name = file.relative_to(root).as_posix()
+        for sample, reason in zip(samples, reasons, strict=True):
             if reason:
-                yield Row(name, flag=UNREADABLE, reason=reason)
+                yield Row(sample.name, flag=UNREADABLE, reason=reason)
                 continue
             found = tuple(next(probabilities))
-            row = Row(name, int(np.argmax(found)), found)
+            row = Row(sample.name, int(np.argmax(found)), found)
             yield self._compared(row, next(familiarity)) if views else row
 
     def _compared(self, row: Row, familiarity: Sequence[float]) -> Row:
-        """The row with how familiar its image is to each view."""
+        """The row with how familiar it is to each view."""
         strange = [WORDS[name] for name, p in zip(VIEWS, familiarity, strict=True) if p <= self.threshold]
         flag, reason = (UNLIKE, " and ".join(strange)) if strange else ("", "")
-        return Row(row.file, row.label, row.probabilities, min(familiarity), flag, reason)
+        return Row(row.name, row.label, row.probabilities, min(familiarity), flag, reason)
 
 
-def find_files(root: Path) -> list[Path]:
-    """All images in a folder and the folders below it, by path; hidden ones are passed over.
-
-    Raises:
-        InputError: If there is no such folder, or no image in it.
-    """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; set images to a folder of images.")
-    found = sorted(path for path in root.rglob("*") if is_image(path) and not _hidden(path, root))
-    if not found:
-        raise InputError(f"{root}: has no images in it or below it; set images to a folder that has.")
-    return found
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def _reason(read: Mapping[Path, NDArray[np.uint8] | str], named: bool) -> str:
+    """What is wrong with the files of a sample, if anything; with their names where there are several."""
+    wrong = [(file, image) for file, image in read.items() if isinstance(image, str)]
+    return "; ".join(f"{file.name}: {why}" if named else why for file, why in wrong)
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -171,18 +176,25 @@ def _reading(config: Mapping[str, Any], folder: Path) -> tuple[int | None, Decod
     return data.get("crop"), validate(Decoding, data.get("decoding") or {}, str(folder / "config.yaml"))
 
 
-def write_csv(rows: Sequence[Row], classes: Sequence[str], file: Path) -> None:
-    """A line for each file: its class, the probability of each, and whether it is flagged, and why."""
+def write_csv(rows: Sequence[Row], classes: Sequence[str], file: Path, name: str = "file") -> None:
+    """A line for each row: its class, the probability of each, and whether it is flagged, and why.
+
+    Args:
+        rows: What was found.
+        classes: Of the classifier.
+        file: The table.
+        name: What the first column is called.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    columns = ["file", "class", "probability", "flag", "reason", "familiarity"]
+    columns = [name, "class", "probability", "flag", "reason", "familiarity"]
     table.writerow([*columns, *(f"probability of {name}" for name in classes)])
     for row in rows:
         if row.label is None:
-            table.writerow([row.file, "", "", row.flag, row.reason, "", *[""] * len(classes)])
+            table.writerow([row.name, "", "", row.flag, row.reason, "", *[""] * len(classes)])
             continue
         share = "" if row.familiarity is None else f"{row.familiarity:.5f}"
         each = [f"{p:.6f}" for p in row.probabilities]
         found = [classes[row.label], f"{row.probability:.6f}", row.flag, row.reason, share]
-        table.writerow([row.file, *found, *each])
+        table.writerow([row.name, *found, *each])
     write_text(file, text.getvalue())

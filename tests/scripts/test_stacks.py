@@ -1,5 +1,6 @@
 """Stacks from a table to a trained classifier, and the recipe for stacks that docs/data.md prints."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cells.manifest import ManifestData
 from cells.sources import load
 from cells.stacks import rows_of_stacks
 from classifiers.training import Classifier
@@ -53,7 +55,7 @@ def manifest(folder: Path, columns: str = "file,label,stack,index") -> Path:
 
 
 @pytest.mark.parametrize("network", ["cnn3d", "cnn_gru"])
-def test_a_table_of_stacks_becomes_a_classifier(
+def test_a_table_of_stacks_becomes_a_classifier_that_labels_stacks(
     folder: Path, network: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [f"root={manifest(folder)}", "out=runs/stacks", "image_size=16"]
@@ -61,16 +63,33 @@ def test_a_table_of_stacks_becomes_a_classifier(
     words = ["data.root=runs/stacks", "out=net", f"classifier.network={network}", *SMALL]
     assert run(train_classifier, CONFIG, *words) == 0
     assert Classifier.load(folder / "net").depth == 2
-    assert run(predict, "classifier=net", "images=in", "out=found") == 2
-    assert "takes stacks of 2 images, and predict labels single images" in capsys.readouterr().err
-    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "new.csv" in block)
-    code = code.replace("new.csv", "cells.csv").replace("results/stacks", "net").replace("=32", "=16")
-    named: dict[str, np.ndarray] = {}
-    exec(code, named)
-    assert named["probabilities"].shape == (10, 2)
     scores = json.loads((folder / "net" / "scores.json").read_text())
     assert {round(2 * scores["test"]["accuracy"], 6)} <= {0, 1, 2}  # of two stacks, one of each class
+    assert run(predict, "classifier=net", "images=in", "out=found") == 2
+    assert "has single images, and this classifier takes stacks of 2" in capsys.readouterr().err
+    new = load(ManifestData(root=Path("cells.csv"), image_size=16))
+    expected = Classifier.load(folder / "net").probabilities(new)
+    lines = (folder / "cells.csv").read_text().replace("in/lobed/3.png", "in/lobed/broken.png").splitlines()
+    table = [",".join((file, stack, index)) for file, _, stack, index in (line.split(",") for line in lines)]
+    (folder / "new.csv").write_text("\n".join([table[0], *reversed(table[1:])]))  # without classes
+    (folder / "in" / "lobed" / "broken.png").write_bytes(b"no image")
+    assert run(predict, "classifier=net", "images=new.csv", "out=found", "shown=3") == 0
+    assert "10 stacks: " in capsys.readouterr().out
+    with (folder / "found" / "predictions.csv").open(newline="") as file:
+        rows = {row["stack"]: row for row in csv.DictReader(file)}
+    assert list(rows) == [f"{name}{number}" for name in ("lobed", "blast") for number in range(4, -1, -1)]
+    for number, name in enumerate(f"{name}{number}" for name in ("blast", "lobed") for number in range(5)):
+        if name == "lobed1":
+            assert rows[name]["flag"] == "unreadable" and "broken.png: not a read" in rows[name]["reason"]
+            continue
+        found = [float(rows[name][f"probability of {label}"]) for label in ("blast", "lobed")]
+        assert found == pytest.approx(expected[number].tolist(), abs=2e-6)
+        assert rows[name]["familiarity"]
+    page = (folder / "found" / "predictions.html").read_text()
+    assert "Above, the images of the stack in their order" in page and "at most" in page
+    assert re.search(r'alt="(\w+), image 1"><img src="[^"]*" alt="\1, image 2"></div><div>', page)
+    assert run(predict, "classifier=net", "images=runs/stacks/test", "out=prepared") == 0
+    assert "2 stacks: " in capsys.readouterr().out
 
 
 def test_a_network_of_single_images_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +98,12 @@ def test_a_network_of_single_images_is_refused(folder: Path, capsys: pytest.Capt
     assert "use network=cnn3d or cnn_gru, or leave the columns stack and index out" in capsys.readouterr().err
     manifest(folder, "file,label,series,place")
     assert run(train_classifier, CONFIG, *words, "classifier.network=fast") == 0
+    assert run(predict, "classifier=net", "images=cells.csv", "out=found") == 0
+    manifest(folder)
+    assert run(predict, "classifier=net", "images=cells.csv", "out=other") == 2
+    assert (
+        "lists stacks, and this classifier takes single images; use one that was" in capsys.readouterr().err
+    )
 
 
 def test_the_recipe_for_several_preprocessings_of_one_image(folder: Path) -> None:

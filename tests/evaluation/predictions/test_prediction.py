@@ -13,9 +13,10 @@ from cells.phantom import CLASSES, phantoms
 from cells.preprocessing import Preprocessing
 from cells.steps import Gamma
 from classifiers.training import Classifier, ClassifierSettings
+from evaluation.predictions.inputs import find_files
 from evaluation.predictions.known import Known, View, appearance, whitening
-from evaluation.predictions.page import overlay
-from evaluation.predictions.prediction import UNLIKE, Labeler, Row, find_files, write_csv
+from evaluation.predictions.page import overlay, slices_shown
+from evaluation.predictions.prediction import UNLIKE, Labeler, Row, write_csv
 from runtime.errors import InputError
 
 SIZE = 24
@@ -189,3 +190,34 @@ def test_the_map_warms_the_image_where_it_is_high() -> None:
     drawn = np.asarray(overlay(Image.new("RGB", (64, 64), (128, 128, 128)), found)).astype(int)
     warmth = drawn[..., 0] - drawn[..., 2]
     assert warmth[:, 40:].min() > warmth[:, :20].max() + 40
+
+
+def stacks(cells: CellSet, change: str = "") -> CellSet:
+    """Two images of each cell: as it is, and darker."""
+    pixels = np.stack([cells.pixels, cells.pixels // 2], axis=1)
+    if change == "order":
+        pixels = pixels[:, ::-1]
+    elif change == "one image":
+        pixels[:, 1] = np.random.default_rng(0).integers(0, 128, cells.pixels.shape)
+    said = [{"stack": str(row), "index": index} for row in range(len(cells)) for index in range(2)]
+    flat = pixels.reshape(-1, SIZE, SIZE, 3)
+    return CellSet.from_arrays(flat, cells.labels.repeat(2), cells.classes, provenance=said)
+
+
+def test_stacks_are_flagged_for_one_strange_image_and_for_their_order() -> None:
+    recipe = ClassifierSettings(network="cnn3d", width=4, steps=2, batch=8)
+    some = [cells.subset(np.arange(0, len(cells), 2)) for cells in (TRAIN, HELD_OUT, UNSEEN)]
+    train, held_out, unseen = map(stacks, some)
+    net = Classifier(train.classes, recipe).fit(train, seed=0)
+    known = Known.fit(net, train, held_out)
+    assert len(known.views["features"].held_out) == len(some[1])
+    assert share_flagged(known, net, unseen, 0.05) <= 0.12
+    for change in ("order", "one image"):
+        assert share_flagged(known, net, stacks(some[2], change), 0.05) >= 0.95
+
+
+def test_of_deep_stacks_some_images_are_shown_the_ends_among_them() -> None:
+    assert slices_shown(2) == [0, 1] and slices_shown(6) == list(range(6))
+    for depth in (7, 20, 101):
+        shown = slices_shown(depth)
+        assert (shown[0], shown[-1], len(shown)) == (0, depth - 1, 6) and len(set(shown)) == 6
