@@ -131,6 +131,17 @@ def rows_of_stacks(cells: CellSet) -> Rows:
     return np.array([[stack[index] for index in sorted(stack)] for stack in stacks.values()], np.int64)
 
 
+def one_each(cells: CellSet) -> CellSet:
+    """One image of each stack, the middle one, in the order of the stacks; single images as they are.
+
+    It has the classes and counts of what is classified, and stands for it in pictures.
+    """
+    if not is_stacked(cells):
+        return cells
+    rows = rows_of_stacks(cells)
+    return cells.subset(rows[:, rows.shape[1] // 2])
+
+
 def refuse_stacks(cells: CellSet, what: str) -> None:
     """Refuse cells of stacks where each image would be taken for a cell of its own.
 

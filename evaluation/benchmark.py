@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cells.stacks import one_each
 from classifiers.training import Classifier
 from evaluation.filters.ablations import ablated
 from evaluation.filters.diversity import within
@@ -110,7 +111,7 @@ def _begin(study: Study, trainings: Sequence[Training]) -> None:
     if study.split.preprocessing is not None:
         for notice in study.split.preprocessing.notices:
             study.say(f"WARNING: {notice}")
-    write_bytes(study.run.path / "cells.png", contact_sheet(study.split.train))
+    write_bytes(study.run.path / "cells.png", contact_sheet(study.counted.train))
     study.say(f"the training cells are pictured in {study.run.path / 'cells.png'}")
     take_over(study, trainings)
 
@@ -179,8 +180,8 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
         "classifier_seed": trial.classifier_seed,
         "fold": trial.fold,
         **({} if study.settings.screen else _tested(study, trial, classifier)),
-        "validation": scores(split.val.labels, on_val, train.classes, study.rare),
-        "train_counts": train.counts,
+        "validation": scores(study.counted.val.labels, on_val, train.classes, study.rare),
+        "train_counts": one_each(train).counts,
         **choice,
         "seconds": {"classifier": round(time.monotonic() - begun, 2), **seconds},
     }
@@ -188,8 +189,7 @@ def run_trial(study: Study, trial: Trial) -> dict[str, Any]:
 
 def _tested(study: Study, trial: Trial, classifier: Classifier) -> dict[str, Any]:
     """How a trial's classifier does on the test cells; its probabilities are kept."""
-    test = study.split.test
-    found = classifier.probabilities(test)
+    test, found = study.counted.test, classifier.probabilities(study.split.test)
     _save_array(study.run.path / trial.folder / "probabilities.npy", found)
     return {
         "metrics": scores(test.labels, found, test.classes, study.rare),
@@ -258,7 +258,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
             copies = quality["near_copies"]
             quality["pairs"] = save_pairs(folder, quality["generator"], cells, split.train, copies)
     phantom = bool((split.test.origins == "phantom").any())
-    test_counts = list(split.test.counts.values())
+    test_counts = list(study.counted.test.counts.values())
     models = [s for s in study.settings.strategies if study.settings.models(s)]
     return {
         "config": study_config(study.settings),
@@ -288,7 +288,9 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
             for source, seed in study.sources
         ],
         "ablations": ablations,
-        "strips": save_strips(folder, split, {k: m["cells"] for k, m in made.items()}, study.shortfall),
+        "strips": save_strips(
+            folder, study.counted, {k: m["cells"] for k, m in made.items()}, study.shortfall
+        ),
         "cost": cost(study, found, qualities, ablations),
         "machine": machine(),
     }
@@ -296,11 +298,12 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
 
 def described_cells(study: Study) -> dict[str, Any]:
     """What the cells of a study are, and how many there are of each class."""
-    split = study.split
+    split = study.counted
     return {
         "classes": list(split.train.classes),
         "rare": list(study.rare),
         "image_size": split.train.image_size,
+        "depth": study.depth,
         "digest": split.digest,
         "added": study.shortfall,
         "train": split.train.counts,

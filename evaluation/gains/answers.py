@@ -55,7 +55,7 @@ def read_answers(study: Study) -> Answers:
     Raises:
         InputError: If a finished trial has none, or they are of other test cells.
     """
-    labels, right = study.split.test.labels, {}
+    labels, right = study.counted.test.labels, {}
     for trial in trials(study.settings):
         result = study.run.path / trial.folder / "result.json"
         if not result.exists():
@@ -68,4 +68,4 @@ def read_answers(study: Study) -> Answers:
         if len(found) != len(labels):
             raise InputError(f"{file}: has {len(found)} cells, the test split {len(labels)}; {again}")
         right[trial.strategy, trial.classifier_seed] = found.argmax(axis=1) == labels
-    return Answers(labels, tuple(study.split.test.classes), study.rare, right)
+    return Answers(labels, study.split.test.classes, study.rare, right)

@@ -266,6 +266,17 @@ LITERATURE: dict[str, Reference] = {
         "Deep Residual Learning for Image Recognition",
         *(2016, CVPR, "1512.03385"),
     ),
+    "tran2015": paper(
+        "Tran, D. and Bourdev, L. and Fergus, R. and Torresani, L. and Paluri, M.",
+        "Learning Spatiotemporal Features with 3D Convolutional Networks",
+        *(2015, ICCV, "1412.0767"),
+    ),
+    "donahue2015": paper(
+        "Donahue, J. and Hendricks, L. A. and Guadarrama, S. and Rohrbach, M. and Venugopalan, S. and "
+        "Saenko, K. and Darrell, T.",
+        "Long-term Recurrent Convolutional Networks for Visual Recognition and Description",
+        *(2015, CVPR, "1411.4389"),
+    ),
     "sandler2018": paper(
         "Sandler, M. and Howard, A. and Zhu, M. and Zhmoginov, A. and Chen, L.-C.",
         "MobileNetV2: Inverted Residuals and Linear Bottlenecks",

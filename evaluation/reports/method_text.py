@@ -78,6 +78,8 @@ def _cell_sentences(results: Results) -> Iterator[str]:
     sides = {side: sum(cells[side].values()) for side in ("train", "val", "test")}
     kind = config["data"]["kind"]
     what = "drawn phantoms of stained cells, not images of cells," if cells["phantom"] else "images of cells"
+    depth = cells.get("depth", 0)  # none in an earlier version's
+    what = f"stacks of {depth} {what}" if depth else what
     yield (
         f"We used {sum(sides.values()):,} {what} of {len(cells['classes'])} classes at {cells['image_size']} "
         f"× {cells['image_size']} pixels ({_source(kind, config['data'])}): {sides['train']:,} for training, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from classifiers.networks import NETWORKS
+from classifiers.networks import EVERY_NETWORK
 from classifiers.settings import FINETUNING, FRESH
 from evaluation.studies.strategies import strategy_of
 
@@ -39,6 +39,8 @@ CITED: dict[str, dict[str, str]] = {
         "vgg19_bn": "simonyan2015",
         "efficientnet_b0": "tan2019",
         "convnext_tiny": "liu2022",
+        "cnn3d": "tran2015",
+        "cnn_gru": "donahue2015",
     },
 }
 
@@ -102,7 +104,7 @@ def classifier_sentences(config: Config, xray: bool, tuned: Collection[str] = ()
     """
     network = config["network"]
     work = CITED["network"].get(network)
-    own = NETWORKS.get(network)
+    own = EVERY_NETWORK.get(network)
     weights = config.get("weights") or FRESH
     rate = config.get("lr") or (own.lr * (1 if weights == FRESH else FINETUNING) if own else None)
     peak = f", peak learning rate {rate:g}" if rate and "classifier.lr" not in tuned else ""

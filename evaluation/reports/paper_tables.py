@@ -21,7 +21,7 @@ def paper_tables(page: Page, results: Results, prefix: str) -> list[Table]:
         results: What `results.json` holds.
         prefix: Of the names of the files.
     """
-    makers = (_cells, _scores, _contrasts, _recall, _fidelity, _morphology, _curation, _cost)
+    makers = (_cells, _scores, _contrasts, _recall, _tuned, _fidelity, _morphology, _curation, _cost)
     found = [table for maker in makers for table in maker(page, results)]
     named = [Table(f"{prefix}{t.name}", t.caption, t.header, t.rows, t.left, t.turned) for t in found]
     return [table for table in named if table.rows]
@@ -78,6 +78,17 @@ def _recall(page: Page, results: Results) -> list[Table]:
     ]
     caption = f"Recall of each class on {page['unseen']} in percent, mean over seeds; the rare classes first."
     return [Table("recall", caption, ["Strategy", *classes], rows, turned=len(classes) > MOST_LEVEL)]
+
+
+def _tuned(page: Page, results: Results) -> list[Table]:
+    found = page["tuned"]
+    if found is None:
+        return []
+    caption = (
+        "Trials of each strategy that chose each value of the tuned settings, by mean rare recall on "
+        "validation cells."
+    )
+    return [Table("tuned", caption, found["header"], found["rows"])]
 
 
 def _fidelity(page: Page, results: Results) -> list[Table]:

@@ -72,8 +72,9 @@ def counts_figure(before: Mapping[str, int], added: Mapping[str, int], kind: str
     axes.set_yticks(range(len(classes)), classes)
     axes.invert_yaxis()
     axes.set_xlabel("training cells (log scale)")
-    handles = [Patch(color=REAL), Patch(facecolor=MADE, hatch="///", edgecolor="white", linewidth=0)]
-    axes.legend(handles, [kind, "added"], frameon=False, loc="lower right")
+    if added:
+        handles = [Patch(color=REAL), Patch(facecolor=MADE, hatch="///", edgecolor="white", linewidth=0)]
+        axes.legend(handles, [kind, "added"], frameon=False, loc="lower right")
     return figure
 
 

@@ -31,6 +31,7 @@ from evaluation.reports.tables import (
     percent_interval,
     points_interval,
 )
+from evaluation.reports.tuning_table import tuning_table
 from evaluation.studies.costs import cost_rows, strategy_costs
 from evaluation.studies.strategies import strategy_of
 
@@ -66,7 +67,7 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "rare": ", ".join(cells["rare"]),
         "unseen": "unseen phantom cells" if cells["phantom"] else "unseen real cells",
         "drawn": cells["phantom"],
-        "counts": {"text": _counts_text(cells)},
+        "counts": {"title": _counts_title(cells), "text": _counts_text(cells)},
         "cells": _strips(results, pictures),
         "figures": study_figures(results, models, pictures),
         "recall_width": min(1016, 92 * len(cells["classes"]) + 190),
@@ -75,6 +76,7 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "strategies": [_strategy(s, results["summary"][s], s in models, shown) for s in results["summary"]],
         "reading": _reading(results),
         "lost": _lost(conclusion),
+        "tuned": tuning_table(results["trials"], results["config"].get("tune") or {}),
         "chosen": chosen_table(results.get("chosen", ())),  # a study of an earlier version has none
         "fidelity": fidelity_tables(results["fidelity"]),
         "agreement": _agreement(results, pictures),
@@ -133,13 +135,21 @@ def _tiles(conclusion: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+def _counts_title(cells: dict[str, Any]) -> str:
+    what = "Stacks" if cells.get("depth", 0) else "Cells"
+    return f"{what} per class" + ", before and after" * bool(cells["added"])
+
+
 def _counts_text(cells: dict[str, Any]) -> str:
     train, added = sum(cells["train"].values()), sum(cells["added"].values())
-    return (
-        f"{train:,} training cells in {len(cells['classes'])} classes at {cells['image_size']} px, "
-        f"{sum(cells['val'].values()):,} for validation, {sum(cells['test'].values()):,} for testing. "
-        f"The strategies that add cells add up to {added:,} to {len(cells['added'])} classes."
+    depth = cells.get("depth", 0)  # none in an earlier version's
+    what = f"stacks of {depth} images" if depth else "cells"
+    text = (
+        f"{train:,} training {what} in {len(cells['classes'])} classes at {cells['image_size']} px, "
+        f"{sum(cells['val'].values()):,} for validation, {sum(cells['test'].values()):,} for testing."
     )
+    more = f" The strategies that add cells add up to {added:,} to {len(cells['added'])} classes."
+    return text + more * bool(added)
 
 
 def _strips(results: Results, pictures: Pictures) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 
 from cells.images import augmentation_of
 from cells.split import Split
+from cells.stacks import LEAVE_OUT
 from classifiers.networks import check_depth, check_size
 from classifiers.phases import step_ranges
+from classifiers.samples import Samples
 from classifiers.settings import ClassifierSettings
 from classifiers.weights import check_weights
 from evaluation.copies.seen import refuse_seen
@@ -19,6 +21,26 @@ from generators.protocol import model_folder
 from runtime.errors import InputError
 
 Quota = Callable[[str], Mapping[str, int]]
+
+
+def check_additions(settings: StudySettings, depth: int) -> None:
+    """Refuse to add cells to stacks: all that adds cells makes single images.
+
+    Args:
+        settings: The study's.
+        depth: Images of each stack; 0 for single images.
+
+    Raises:
+        InputError: With the first strategy that would.
+    """
+    for name in settings.strategies:
+        source = strategy_of(name).generator
+        if depth and source is not None:
+            raise InputError(
+                f"strategies: '{name}' adds cells of '{source}', which makes single images, and these cells "
+                f"are stacks of {depth}; take strategies that add none, e.g. real, balanced or "
+                f"logit_adjustment, or {LEAVE_OUT}."
+            )
 
 
 def check_strategies(settings: StudySettings, split: Split, quota: Quota) -> None:
@@ -47,7 +69,7 @@ def check_strategies(settings: StudySettings, split: Split, quota: Quota) -> Non
 
 
 def _check_training(classifier: ClassifierSettings, split: Split) -> None:
-    check_depth(classifier.network, 0)  # stacks are refused before
+    check_depth(classifier.network, Samples(split.train).depth)
     check_size(classifier.network, split.train.image_size)
     check_weights(classifier)
     augmentation_of(classifier.augmentation, split.train.modality)  # or there is none for these cells

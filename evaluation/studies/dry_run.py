@@ -84,7 +84,7 @@ def _to_add(study: Study) -> BalancePlan:
     """What is to be added: as the balance plans, or the most that any dose asks of a class."""
     if study.shortfall == study.plan.quotas:
         return study.plan
-    counts, added = study.split.train.counts, study.shortfall
+    counts, added = study.counted.train.counts, study.shortfall
     rows = [ClassPlan(name, n, n + added.get(name, 0), added.get(name, 0)) for name, n in counts.items()]
     return BalancePlan(tuple(rows))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from classifiers.networks import NETWORKS
+from classifiers.networks import EVERY_NETWORK
 from evaluation.gains.gain import METRICS
 from evaluation.gains.intervals import nadeau_bengio
 from evaluation.gains.statistics import ALPHA, BASELINE, CHOSEN_BY, holm
@@ -31,8 +31,8 @@ class SelectionDesign(Settings):
     Attributes:
         folds: Into how many folds the cells are divided; each is test once per repeat.
         repeats: How often they are divided, each time differently.
-        networks: Names of `classifiers.networks.NETWORKS`; each strategy is run with each. None keeps the
-            study's own network.
+        networks: Names of `classifiers.networks.EVERY_NETWORK`; each strategy is run with each. None
+            keeps the study's own network.
         metric: The figure of the table, one of `evaluation.gains.gain.METRICS`.
     """
 
@@ -46,8 +46,8 @@ class SelectionDesign(Settings):
     @classmethod
     def _known_networks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in NETWORKS:
-                raise ValueError(f"there is no network '{name}'.{suggest(name, NETWORKS)}")
+            if name not in EVERY_NETWORK:
+                raise ValueError(f"there is no network '{name}'.{suggest(name, EVERY_NETWORK)}")
         if len(set(names)) < len(names):
             raise ValueError("name each network once")
         return names

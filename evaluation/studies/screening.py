@@ -29,7 +29,7 @@ def finish_screening(study: Study) -> dict[str, Any]:
         What `screening.json` holds.
     """
     out, models = study.run.path, [s for s in study.settings.strategies if study.settings.models(s)]
-    found = {**screened(finished(study), models, len(study.split.val.labels)), "notices": study.notices}
+    found = {**screened(finished(study), models, len(study.counted.val.labels)), "notices": study.notices}
     write_json(out / SCREENING, found)
     write_screening_page(found, study_config(study.settings), out)
     return found

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
-from classifiers.networks import NETWORKS
+from classifiers.networks import EVERY_NETWORK
 from classifiers.phases import DEFERRED, FINETUNED, PRETRAINED, REAL_HEAD, RETRAINED, SMOTED
 from generators import RESAMPLERS
 from runtime.errors import InputError, suggest
@@ -208,14 +208,14 @@ def dose_word(dose: Dose) -> str:
 
 
 def _word(word: str) -> Strategy:
-    if word in NETWORKS:
+    if word in EVERY_NETWORK:
         # Width and rate of the study are those of its own network.
         return Strategy(f"real, with the network {word}", {"network": word, "width": None, "lr": None})
     known = {**STRATEGIES, **USES}
     found = DOSE.fullmatch(word)
     if word in known or found is None:
         if word not in known:
-            raise InputError(f"there is no strategy '{word}'.{suggest(word, [*known, *NETWORKS])}")
+            raise InputError(f"there is no strategy '{word}'.{suggest(word, [*known, *EVERY_NETWORK])}")
         return known[word]
     dose = float(found[1])
     if dose == 0 or dose_word(dose) != word:

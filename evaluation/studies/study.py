@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from cells.balance import BalancePlan, plan_balance
 from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
-from cells.stacks import refuse_stacks
+from cells.stacks import one_each
+from classifiers.samples import Samples
 from classifiers.training import Classifier
 from evaluation.copies.memorization import CopyDetector
 from evaluation.features.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.jobs.where import NOT_THE_STUDY, pool_size
-from evaluation.studies.checks import check_generators, check_strategies
+from evaluation.studies.checks import check_additions, check_generators, check_strategies
 from evaluation.studies.findings import inception_encoder
 from evaluation.studies.monitor import ValidationMonitor, watch
 from evaluation.studies.quotas import largest, quota_of
@@ -64,9 +65,21 @@ class Study:
     say: Callable[[str], None]
 
     @cached_property
+    def depth(self) -> int:
+        """Images of each stack; 0 for single images."""
+        return Samples(self.split.train).depth
+
+    @cached_property
+    def counted(self) -> Split:
+        """The split, of each stack one image: what has the labels and counts, and is shown."""
+        split = self.split
+        train, val, test = (one_each(cells) for cells in (split.train, split.val, split.test))
+        return replace(split, train=train, val=val, test=test)
+
+    @cached_property
     def rare(self) -> tuple[str, ...]:
         """The rare classes: as named, else those below a quarter of the mean class count."""
-        counts = self.split.train.counts
+        counts = self.counted.train.counts
         mean = sum(counts.values()) / len(counts)
         rare = self.settings.rare or tuple(c for c, n in counts.items() if n < mean / 4)
         if not rare:
@@ -82,12 +95,12 @@ class Study:
     @cached_property
     def plan(self) -> BalancePlan:
         """What each class has and is to get."""
-        return plan_balance(self.split.train, self.settings.balance)
+        return plan_balance(self.counted.train, self.settings.balance)
 
     @cached_property
     def shortfall(self) -> dict[str, int]:
-        """How many synthetic cells each class is to get: the most that any strategy adds."""
-        return self._most(self.settings.strategies) or self.plan.quotas
+        """How many synthetic cells each class is to get: the most that any strategy adds; none of stacks."""
+        return self._most(self.settings.strategies) or ({} if self.depth else self.plan.quotas)
 
     def quota(self, strategy: str) -> dict[str, int]:
         """How many synthetic cells of each class a strategy trains on.
@@ -178,6 +191,11 @@ class Study:
         notes = [
             note for note in (self.split.warning, *self.split.leaks_dropped, *self.settings.notes) if note
         ]
+        if self.depth:
+            notes.append(
+                f"What is classified here is a stack of {self.depth} images: “cell” means one stack in all "
+                "counts and figures."
+            )
         if self.split.preprocessing is not None:
             notes += self.split.preprocessing.notices
         if (self.split.test.origins == "phantom").any():
@@ -248,18 +266,18 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
 
     Raises:
         InputError: Synthetic cells in validation or test, no rare class, no shortfall, a preprocessing
-            that does not suit the cells, a missing file of weights, or what `check_strategies` and
-            `check_generators` refuse.
+            that does not suit the cells, a missing file of weights, or what `check_additions`,
+            `check_strategies` and `check_generators` refuse.
     """
     for key, path in (("inception", settings.inception), ("encoder.path", settings.encoder.path)):
         if path is not None and not path.exists():
             raise InputError(f"{key}={path}: no such file; set it to where the weights are.")
     assert not isinstance(settings.preprocess, dict), "several preprocessings are several studies"
     split = preprocessed(divide(sources.load(settings.data), settings.split), settings.preprocess)
-    refuse_stacks(split.train, "a study")
     require_real(split.val, "validation")
     require_real(split.test, "test")
     study = Study(settings, run, split, say)
+    check_additions(settings, study.depth)
     assert study.rare  # it and the shortfall refuse what cannot work
     assert study.shortfall is not None
     check_strategies(settings, split, study.quota)

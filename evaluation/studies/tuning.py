@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 from cells.cellset import CellSet
+from cells.stacks import one_each
 from classifiers.settings import ClassifierSettings
 from classifiers.training import Classifier
 from evaluation.gains.gain import scores
@@ -102,7 +103,7 @@ def fit_tuned(
         net.fit(train, seed=seed, val=watched, description=description)
         if not tune:
             return net, {}
-        figure = scores(val.labels, net.probabilities(val), train.classes, rare)[CHOSEN_BY]
+        figure = scores(one_each(val).labels, net.probabilities(val), train.classes, rare)[CHOSEN_BY]
         looked.append({"values": chosen, CHOSEN_BY: figure})
         if best is None or figure > best[0]:
             best = (figure, net, chosen)

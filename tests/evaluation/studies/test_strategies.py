@@ -2,7 +2,7 @@
 
 import pytest
 
-from classifiers.networks import NETWORKS
+from classifiers.networks import EVERY_NETWORK
 from classifiers.phases import PRETRAINED
 from classifiers.training import ClassifierSettings
 from evaluation.studies.settings import StudySettings
@@ -131,7 +131,7 @@ def test_a_study_leaves_to_strategies_what_they_decide(key: str) -> None:
 def test_a_network_is_a_word() -> None:
     assert strategy_of("fast").training == {"network": "fast", "width": None, "lr": None}
     assert strategy_of("repeat+small_resnet").generator == "repeat"
-    for network in NETWORKS:
+    for network in EVERY_NETWORK:
         validate(ClassifierSettings, dict(strategy_of(network).training), network)
 
 

@@ -102,7 +102,7 @@ def test_generators_that_units_share_are_counted_by_strategy() -> None:
     assert shared.generators_in_common() == {"gan": 1, "diffusion+logit_adjustment": 1}
 
 
-def test_stacks_are_refused_and_so_is_a_network_of_stacks(
+def test_a_network_of_stacks_takes_no_single_images_and_none_stacks_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = StudySettings.model_validate(
@@ -114,5 +114,5 @@ def test_stacks_are_refused_and_so_is_a_network_of_stacks(
     said = np.empty(len(cells), dtype=object)
     said[:] = [{"stack": str(row), "index": 0} for row in range(len(cells))]
     monkeypatch.setattr(sources, "load", lambda data: replace(cells, provenance=said))
-    with pytest.raises(InputError, match=r"a study of stacks .* is not supported; leave the columns"):
+    with pytest.raises(InputError, match="network=cnn3d takes stacks of at least 2 images, these have 1"):
         open_study(settings, RunDir(tmp_path, {}), print)
