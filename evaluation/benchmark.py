@@ -249,7 +249,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
     Returns:
         What `results.json` holds; pictures for the report are written beside it.
     """
-    split, folder = study.split, study.run.path / "pictures"
+    split, folder = study.counted, study.run.path / "pictures"
     found, headline = finished(study), {(q["generator"], q["seed"]): overall(q) for q in qualities}
     made = {source: accepted(study, source, seed) for source, seed in study.sources if seed == 0}
     for quality in qualities:
@@ -258,7 +258,6 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
             copies = quality["near_copies"]
             quality["pairs"] = save_pairs(folder, quality["generator"], cells, split.train, copies)
     phantom = bool((split.test.origins == "phantom").any())
-    test_counts = list(study.counted.test.counts.values())
     models = [s for s in study.settings.strategies if study.settings.models(s)]
     return {
         "config": study_config(study.settings),
@@ -270,7 +269,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
         "conclusion": conclude(
             found,
             synthetic=models,
-            majority_rate=max(test_counts) / sum(test_counts),
+            majority_rate=max(split.test.counts.values()) / len(split.test),
             shared_generators=study.settings.generators_in_common(),
             unseen="unseen phantom cells" if phantom else "unseen real cells",
             answers=read_answers(study),
@@ -288,9 +287,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
             for source, seed in study.sources
         ],
         "ablations": ablations,
-        "strips": save_strips(
-            folder, study.counted, {k: m["cells"] for k, m in made.items()}, study.shortfall
-        ),
+        "strips": save_strips(folder, split, {k: m["cells"] for k, m in made.items()}, study.shortfall),
         "cost": cost(study, found, qualities, ablations),
         "machine": machine(),
     }
