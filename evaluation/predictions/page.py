@@ -22,7 +22,7 @@ from evaluation.reports.figures import picture
 from evaluation.reports.pages import render
 
 EDGE = 112  # pixels that an image is shown at
-STACK_EDGE = 84  # and each of a stack
+STACK_EDGE = 78  # and each of a stack: two stacks of six abreast
 SLICES = 6  # images of a stack that are shown, at most
 VEIL = 0.55  # of the map over the image, where it is strongest
 UNREADABLE_SHOWN = 50
