@@ -49,11 +49,12 @@ def conclude(
     if broken:
         return {"verdict": "the study is broken", "sentence": broken}
     if not ours or not rivals or not trials.seeds(*ours, *rivals):
-        lacking = "a strategy with generated cells" if not ours else "a rival without them"
-        return {
-            "verdict": "nothing to compare",
-            "sentence": f"Nothing to compare: the study needs {lacking} on the same seeds.",
-        }
+        why = (
+            "the study needs a rival without generated cells on the same seeds."
+            if ours
+            else "no strategy has generated cells. The table of strategies has the figures of each."
+        )
+        return {"verdict": "nothing to compare", "sentence": f"Nothing to compare: {why}"}
     best, rival = trials.best_on_validation(ours), trials.best_on_validation(rivals)
     contrast = _primary(trials, ours, best, rival, answers)
     seeds = trials.seeds(best, rival)

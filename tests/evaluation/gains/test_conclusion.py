@@ -52,9 +52,17 @@ def test_a_baseline_below_the_majority_rate_breaks_the_study() -> None:
     assert result["verdict"] == "the study is broken" and "95.0%" in result["sentence"]
 
 
-@pytest.mark.parametrize("means", [{"real": 0.8}, {"gan": 0.8}])
-def test_nothing_to_compare(means: dict[str, float]) -> None:
-    assert decided(study(means))["verdict"] == "nothing to compare"
+@pytest.mark.parametrize(
+    ("means", "why"),
+    [
+        ({"real": 0.8}, "no strategy has generated cells. The table of strategies has"),
+        ({"gan": 0.8}, "the study needs a rival without generated cells"),
+    ],
+)
+def test_nothing_to_compare(means: dict[str, float], why: str) -> None:
+    found = decided(study(means))
+    assert found["verdict"] == "nothing to compare"
+    assert found["sentence"].startswith(f"Nothing to compare: {why}")
 
 
 def test_generators_that_units_share_are_said_by_strategy() -> None:
