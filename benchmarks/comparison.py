@@ -21,8 +21,8 @@ from evaluation.features.encoders import OnnxSettings, build_encoder
 from evaluation.quality.agreement import label_agreement
 from evaluation.quality.fidelity import fidelity
 from generators import DiffusionSettings, GanSettings, build
+from generators.grids import labelled_grid
 from generators.synthesize import synthesize
-from generators.training import labelled_grid
 from runtime.command import take
 from runtime.config import Settings, load_config, to_dict
 from runtime.devices import pick_device, prepare_processor

@@ -25,8 +25,8 @@ from cells.split import SplitSettings, divide
 from classifiers.training import Classifier, ClassifierSettings
 from evaluation.quality.metrics import coverage
 from generators import GanSettings, Generator, build
+from generators.grids import write_grid
 from generators.protocol import as_tensor
-from generators.training import write_grid
 from runtime.command import run_command, take, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.rundir import RunDir, write_json

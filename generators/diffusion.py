@@ -27,12 +27,12 @@ from cells.cellset import CellSet
 from generators.adapting import freeze
 from generators.augment import SYMMETRIES, Symmetry, symmetry_of
 from generators.edm import denoising_loss
+from generators.ema import Ema
 from generators.export import copy_weights, read_snapshot, write_for_diffusers
 from generators.fitted import NetworkGenerator
 from generators.protocol import as_tensor, batches, check_request, noise, to_bytes
 from generators.samplers import Output, SamplingSettings, solve
 from generators.training import (
-    Ema,
     Trainer,
     TrainingSettings,
     balanced_indices,

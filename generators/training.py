@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -19,18 +18,18 @@ from generators.augment import AskedSymmetry
 from generators.choosing import Choosing, Watch
 from generators.class_watch import ClassWatch
 from generators.descent import Descent
+from generators.grids import write_grid
 from generators.protocol import Generator, Monitor, refuse_other
 from runtime.checkpoint import fit_state, load_checkpoint, save_checkpoint
 from runtime.config import Settings
 from runtime.devices import pick_device, prepare_processor
 from runtime.errors import InputError
 from runtime.progress import progress
-from runtime.rundir import RunDir, writing
-from runtime.seeds import seed_of, torch_generator
+from runtime.rundir import RunDir
+from runtime.seeds import torch_generator
 from runtime.termination import Terminated, held_back
 
 MIN_SIZE = 8
-ZOOM_EDGE = 64  # grids are enlarged so that a cell has at least this many pixels
 
 
 class TrainingSettings(Settings):
@@ -117,39 +116,6 @@ def make_descent(settings: TrainingSettings) -> Descent:
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and not on_cpu)
     accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
     return Descent(accelerator, settings.patience, settings.micro_batch, bfloat16)
-
-
-class Ema:
-    """Running average of a network's weights; buffers are copied.
-
-    Args:
-        average: The network that holds the average, with the same weights at the start.
-        half_life: In images.
-        ramp: The half-life is at most this share of the images seen, so that a short or young run
-            does not average over its random start.
-
-    Source:
-        Karras et al., arXiv:2206.00364, official schedule of the half-life.
-    """
-
-    def __init__(self, average: nn.Module, half_life: int, ramp: float = 0.1) -> None:
-        self.average = average.eval().requires_grad_(False)
-        self.half_life = half_life
-        self.ramp = ramp
-
-    def decay(self, images: int, batch: int) -> float:
-        """Share of the average that is kept by one step of `batch` images, `images` seen before."""
-        half_life = min(float(self.half_life), self.ramp * images)
-        return 0.5 ** (batch / max(half_life, 1e-8))
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, images: int, batch: int) -> None:
-        """Move the average toward the network; what the network alone has is not averaged."""
-        weight = 1 - self.decay(images, batch)
-        kept, new = dict(self.average.named_parameters()), dict(network.named_parameters())
-        torch._foreach_lerp_(list(kept.values()), [new[name] for name in kept], weight)
-        for own, other in zip(self.average.buffers(), network.buffers(), strict=True):
-            own.copy_(other)
 
 
 class Trainer:
@@ -337,39 +303,6 @@ def _means(losses: list[dict[str, Tensor]]) -> dict[str, float]:
 
 def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
-
-
-def write_grid(generator: Generator, path: Path, columns: int) -> None:
-    """Draw a grid of samples: a row per class, its name at the left, the same seeds each time."""
-    count = len(generator.classes)
-    labels = torch.arange(count).repeat_interleave(columns)
-    seeds = torch.tensor([seed_of(generator.seed, "grid", i) for i in range(len(labels))])
-    images = generator.sample(labels, seeds).permute(0, 2, 3, 1).numpy()  # (n, h, w, 3)
-    with writing(path) as aside:
-        labelled_grid(images.reshape(count, columns, *images.shape[1:]), generator.classes).save(aside)
-
-
-def labelled_grid(images: np.ndarray, names: tuple[str, ...]) -> Image.Image:
-    """Rows of images with a name at the left of each.
-
-    Args:
-        images: uint8, shape (rows, columns, h, w, 3).
-        names: One per row.
-    """
-    rows, columns, height, width, _ = images.shape
-    zoom = max(1, -(-ZOOM_EDGE // width))
-    font = ImageFont.load_default(size=16)
-    margin = int(max(font.getlength(name) for name in names)) + 16
-    tiles = images.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
-    sheet = Image.fromarray(tiles).resize(
-        (columns * width * zoom, rows * height * zoom), Image.Resampling.NEAREST
-    )
-    page = Image.new("RGB", (margin + sheet.width, sheet.height), "white")
-    page.paste(sheet, (margin, 0))
-    pen = ImageDraw.Draw(page)
-    for row, name in enumerate(names):
-        pen.text((8, (row + 0.5) * height * zoom), name, fill="black", font=font, anchor="lm")
-    return page
 
 
 def check_size(image_size: int, kind: Literal["gan", "diffusion"], halvings: int = 2) -> None:

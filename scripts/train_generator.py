@@ -27,7 +27,8 @@ from evaluation.studies.monitor import MonitorSettings, own_watch
 from generators import DiffusionSettings, GeneratorSettings, RepeatSettings, SmoteSettings, build
 from generators.card import write_model_card
 from generators.choosing import Watch
-from generators.training import make_descent, write_grid
+from generators.grids import write_grid
+from generators.training import make_descent
 from runtime.command import run_command, split_arguments, take, words_parser
 from runtime.config import Settings, load_config, to_dict
 from runtime.errors import InputError

@@ -7,12 +7,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from generators import DiffusionSettings, GanSettings
+from generators.ema import Ema
+from generators.grids import labelled_grid
 from generators.training import (
-    Ema,
     TrainingSettings,
     balanced_indices,
     grid_due,
-    labelled_grid,
     learning_rate,
 )
 
