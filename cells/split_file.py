@@ -6,19 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cells.cellset import CellSet
 from cells.leaks import SIDES
+from cells.split_types import Split, SplitSettings
 from runtime.config import Settings, to_dict, validate
 from runtime.errors import InputError
 from runtime.rundir import read_json, write_json
-
-if TYPE_CHECKING:
-    from cells.split import Split, SplitSettings
 
 FORMAT: Final = "rarecell split 1"
 DIGITS = 16  # of each cell's pixel digest; the digest of the split covers all 64

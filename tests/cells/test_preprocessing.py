@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from cells import chunked, preprocessing
+from cells import chunked, fitted_steps
 from cells.cellset import UNPROCESSED, CellSet
 from cells.preprocessing import FILE, Preprocessing, preprocessed
 from cells.reading import read_set
@@ -109,7 +109,7 @@ def test_many_cells_are_worked_on_by_all_cores(split: Split, monkeypatch: pytest
         asked.append(processes)
         yield map
 
-    monkeypatch.setattr(preprocessing, "workers", noted)
+    monkeypatch.setattr(fitted_steps, "workers", noted)
     monkeypatch.setattr(chunked, "cores", lambda: 7)
     preprocessed(split, [Gamma()])
     monkeypatch.setattr(chunked, "ENOUGH", 10)
