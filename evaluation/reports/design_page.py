@@ -17,6 +17,7 @@ from evaluation.reports.latex import tabular
 from evaluation.reports.long_tables import design_csv
 from evaluation.reports.pages import render
 from evaluation.reports.pictures import Pictures
+from evaluation.reports.study_page import copiers
 from evaluation.reports.tables import percent, percent_interval, points_interval
 from runtime.rundir import write_text
 
@@ -65,10 +66,6 @@ def write_design_page(
     for number, table in enumerate(page["tables"], start=1):
         write_text(out / "tables" / f"design-{number}.tex", tabular(_for_paper(table)))
     _, first = next(iter(studies.values()))
-    broken = [name for name, (_, each) in studies.items() if each["conclusion"]["verdict"] == BROKEN]
-    notices = list(first["notices"])
-    if broken:
-        notices.insert(0, f"Broken, by the rule of the verdict: {', '.join(broken)}. Read nothing from it.")
     if found["kind"] == "dose":
         page["sentences"].insert(0, first["conclusion"]["sentence"])
     rows = [
@@ -82,10 +79,26 @@ def write_design_page(
             out / name,
             **page,
             figure=figure,
-            notices=notices,
+            notices=notices_of({name: each for name, (_, each) in studies.items()}),
             studies=rows,
             config=text,
         )
+
+
+def notices_of(studies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What must be said beside the figures of a design: which studies are broken, which generators copy, and
+    the notices of all studies, each once.
+
+    Args:
+        studies: Results by name.
+    """
+    broken = [name for name, each in studies.items() if each["conclusion"]["verdict"] == BROKEN]
+    said = (
+        [f"Broken, by the rule of the verdict: {', '.join(broken)}. Read nothing from it."] if broken else []
+    )
+    said += [f"{name}: {note}" for name, each in studies.items() for note in copiers(dict(each))]
+    said += [note for each in studies.values() for note in each["notices"]]
+    return list(dict.fromkeys(said))
 
 
 def _for_paper(table: Table) -> LatexTable:

@@ -63,7 +63,7 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
         "name": name,
         "verdict": _verdict(conclusion, results["config"]["shared_generators"]),
         "tiles": _tiles(conclusion),
-        "notices": [*_copiers(results), *results["notices"]],
+        "notices": [*copiers(results), *results["notices"]],
         "rare": ", ".join(cells["rare"]),
         "unseen": "unseen phantom cells" if cells["phantom"] else "unseen real cells",
         "drawn": cells["phantom"],
@@ -284,8 +284,12 @@ def _attack(found: dict[str, Any]) -> str:
     )
 
 
-def _copiers(results: Results) -> list[str]:
-    """What stands first in the report, whatever the figures: which generators copy."""
+def copiers(results: Results) -> list[str]:
+    """What stands first in a report, whatever the figures: which generators copy.
+
+    Args:
+        results: What `results.json` holds.
+    """
     kinds = [q["generator"] for q in results["fidelity"] if q["near_copies"].get("copies")]
     return [
         f"The generator {kind} copies its training cells: its fidelity and gain say nothing of new cells."

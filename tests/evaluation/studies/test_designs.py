@@ -10,6 +10,7 @@ from scipy import stats
 
 from cells.split_file import read_split
 from evaluation.gains.intervals import nadeau_bengio
+from evaluation.reports.design_page import BROKEN, notices_of
 from evaluation.studies.axis import run_studies
 from evaluation.studies.data_hunger import HungerDesign, worth
 from evaluation.studies.designs import check_each, jobs, rewrite_page, studies_of
@@ -253,6 +254,18 @@ def test_a_later_study_that_cannot_be_is_refused_before_the_first_is_run(tmp_pat
     with pytest.raises(InputError, match="study real-500: "):
         run_studies(settings, tmp_path / "out", lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_design_says_what_its_studies_say() -> None:
+    copied = [{"generator": "gan", "near_copies": {"copies": True}}]
+    parts = {
+        "real-10": {"notices": ["n"], "conclusion": {"verdict": "gain"}, "fidelity": copied},
+        "real-20": {"notices": ["n", "m"], "conclusion": {"verdict": BROKEN}, "fidelity": []},
+    }
+    broken, copies, *rest = notices_of(parts)
+    assert (
+        "real-20" in broken and copies.startswith("real-10: The generator gan copies") and rest == ["n", "m"]
+    )
 
 
 def test_rare_classes_that_differ_between_studies_are_to_be_named(tmp_path: Path) -> None:
