@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from evaluation.jobs.running import Job, note_failure
+from evaluation.jobs.running import FAILED, Job, note_failure
 from evaluation.jobs.where import gpus
 from runtime.parallel import cores
 
@@ -130,8 +130,8 @@ def _hear(worker: _Worker, answer: Mapping[str, object], left: _Left, say: Calla
     assert job is not None
     if answer["done"]:
         left.made.add(job.needs)
-    else:
-        say(f"{job.trial} has no result: see {job.folder}")
+    elif (job.folder / FAILED).exists():  # else another process is at it
+        say(f"{job.trial} failed: see {job.folder}")
 
 
 def _bury(worker: _Worker, left: _Left, deaths: dict[Job, int], say: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ from generators.fitted import NetworkGenerator
 from generators.protocol import MODEL
 from runtime.config import digest
 from runtime.errors import InputError
-from runtime.rundir import read_json, write_json
+from runtime.rundir import read_json, write_bytes, write_json
 from runtime.seeds import seed_of
 
 MODELS = f"generators/*/seed-*/{MODEL}/config.json"
@@ -95,4 +95,4 @@ def _copy(found: Path, target: Path) -> None:
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(found / file, target / file)
     write_json(target / "seconds.json", {**read_json(found / "seconds.json"), "taken_from": str(found)})
-    shutil.copy2(found / last, target / last)
+    write_bytes(target / last, (found / last).read_bytes())

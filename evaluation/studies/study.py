@@ -89,7 +89,9 @@ class Study:
             )
         for name in rare:
             if not self.split.test.of_class(name).labels.size:
-                raise InputError(f"rare: no test cell of class '{name}'; a gain cannot be measured")
+                raise InputError(
+                    f"rare: no test cell of class '{name}', so a gain cannot be measured; name others."
+                )
         return tuple(rare)
 
     @cached_property

@@ -15,7 +15,8 @@ from tiny_study import CELLS, FAST
 
 from evaluation import benchmark
 from evaluation.benchmark import run_study
-from evaluation.jobs.running import LOG, attempt, lease_of
+from evaluation.jobs import pool
+from evaluation.jobs.running import LOG, Job, attempt, lease_of, note_failure
 from evaluation.studies.settings import StudySettings
 from evaluation.studies.study import Study, Trial, open_study, study_config, trials
 from runtime.errors import PartFailed
@@ -66,6 +67,16 @@ def test_a_trial_that_another_process_runs_is_left_to_it(tmp_path: Path, hold_el
         other.kill()
     with holding(lease_of(tmp_path / "o", trial)):
         pass
+
+
+def test_only_what_failed_is_said_to_have_failed(tmp_path: Path) -> None:
+    job, said = Job(tmp_path, "real/seed-0/fold-0"), list[str]()
+    for failed in (False, True):
+        if failed:
+            note_failure(job.folder, "the cable is loose")
+        worker = pool._Worker(None, job)  # type: ignore[arg-type]  # no process is asked
+        pool._hear(worker, {"done": False}, pool._Left([]), said.append)
+        assert worker.job is None and len(said) == failed, "else another process is at it"
 
 
 def small_study(**changes: Any) -> StudySettings:
