@@ -62,6 +62,14 @@ class Stage:
 def stages(train: CellSet, settings: ClassifierSettings, seed: int) -> list[Stage]:
     """The phases of a training on these cells.
 
+    Args:
+        train: All training cells, real and synthetic.
+        settings: Of the training.
+        seed: Decides the batches of every phase, their augmentation and mixing.
+
+    Returns:
+        A stage for each phase, in their order.
+
     Raises:
         InputError: If a phase has no steps, or cells of fewer than two classes.
     """

@@ -53,7 +53,14 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def build_optimizer(name: str, network: nn.Module, weight_decay: float, lr: float) -> torch.optim.Optimizer:
-    """The optimizer of a name over all weights of a network; see `decayed`."""
+    """The optimizer of a name over the weights of a network that are trained; see `decayed`.
+
+    Args:
+        name: One of `OPTIMIZERS`.
+        network: Its weights without a gradient are left out.
+        weight_decay: Of kernels, at least 0.
+        lr: Its first learning rate; a schedule sets it anew at each step.
+    """
     return OPTIMIZERS[name](decayed(network, weight_decay), lr=lr, fused=True)
 
 

@@ -84,7 +84,11 @@ def check_rare(rare: tuple[str, ...], classes: tuple[str, ...]) -> None:
 
 
 def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
-    """The training cells, and those of a saved set that was made from these very cells alone."""
+    """The training cells, and those of a saved set that was made from these very cells alone.
+
+    Raises:
+        InputError: If the set holds real cells, or was made from other cells.
+    """
     if folder is None:
         return train
     added = read_set(folder)
@@ -106,7 +110,11 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
 
 
 def is_done(out: Path, train: CellSet, split: Split) -> bool:
-    """True if `out` holds a classifier of these very cells; one of others there is an error."""
+    """True if `out` holds a classifier of these very cells.
+
+    Raises:
+        InputError: If it holds one of other cells, or a damaged one.
+    """
     if not (out / "scores.json").is_file():
         return False
     before = read_json(out / "scores.json")

@@ -186,7 +186,11 @@ def _parameters(settings: SlurmSettings, out: Path, after: Sequence[str]) -> dic
 
 
 def in_queue() -> set[str]:
-    """Numbers of this user's jobs that have not ended, those of an array each by itself."""
+    """Numbers of this user's jobs that have not ended, those of an array each by itself.
+
+    Raises:
+        InputError: If SLURM does not answer.
+    """
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode != 0:

@@ -78,7 +78,11 @@ class Study:
 
     @cached_property
     def rare(self) -> tuple[str, ...]:
-        """The rare classes: as named, else those below a quarter of the mean class count."""
+        """The rare classes: as named, else those below a quarter of the mean class count.
+
+        Raises:
+            InputError: If there is none, or one of them is unknown or has no test cell.
+        """
         counts = self.counted.train.counts
         mean = sum(counts.values()) / len(counts)
         rare = self.settings.rare or tuple(c for c, n in counts.items() if n < mean / 4)

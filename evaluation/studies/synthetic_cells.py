@@ -139,6 +139,11 @@ def _drawn(study: Study, kind: str, seed: int, generator: Generator | None) -> C
 def fitted(study: Study, kind: str, seed: int) -> Generator:
     """One generator, trained on the training cells alone; a finished one is read.
 
+    Args:
+        study: The study.
+        kind: Of generator.
+        seed: Its own; its first weights are a function of (kind, seed).
+
     Raises:
         InputError: If the generator has seen a validation or test cell.
     """

@@ -243,7 +243,7 @@ def test_data_hunger_is_run(tmp_path: Path) -> None:
     for count in (3, 6):
         study = json.loads((tmp_path / f"out/real-{count}/results.json").read_text())
         assert study["cells"]["train"]["blast"] == study["cells"]["added"]["blast"] == count
-    assert "more than" in (text := (tmp_path / "out/report.md").read_text()) or "real cells a rare" in text
+    text = (tmp_path / "out/report.md").read_text()
     assert f"With 3 real cells a rare class, {found['chosen']}" in text
     rows = (tmp_path / "out/tables/design.csv").read_text().splitlines()
     assert sum("worth in real cells" in row for row in rows) == 2
