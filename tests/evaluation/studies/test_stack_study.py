@@ -80,6 +80,7 @@ def test_a_study_of_stacks_counts_stacks_from_the_cells_to_the_report(table: Pat
     counts = "".join(f"<td>{chosen.count(rate)}</td>" for rate in RATES)
     assert page.index(f"<td>balanced</td><td>2</td>{counts}") > header
     lines = (out / "report.md").read_text().splitlines()
+    assert "### Stacks per class" in lines
     first = lines.index("| Strategy | Trials | lr 0.001 | lr 0.01 |")
     assert lines[first + 1] == "|---|---:|---:|---:|"
     assert lines[first + 3] == f"| balanced | 2 | {' | '.join(str(chosen.count(rate)) for rate in RATES)} |"
