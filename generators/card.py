@@ -85,7 +85,7 @@ def _loading(generator: Generator) -> str:
     name, size = generator.classes[0], generator.image_size
     return f"""## How to use it
 
-    python scripts/synthesize.py generator=DIR out=synthetic {shlex.quote(f"counts.{name}=100")}
+    uv run scripts/synthesize.py generator=DIR out=synthetic {shlex.quote(f"counts.{name}=100")}
 
 or in Python, with this folder's name on Hugging Face in place of USER/NAME:
 

@@ -102,10 +102,18 @@ def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> st
         return said + suggest(str(tag or ""), options)
     # A value that may be of several types fails each of them: say all that it could be.
     same = [problem for problem in problems if _key(problem, values) == key]
-    reasons = dict.fromkeys(problem["msg"].removeprefix("Value error, ").rstrip(".") for problem in same)
+    reasons = "; or: ".join(dict.fromkeys(map(_reason, same)))
     more = len(problems) - len(same)
-    text = f"'{key}' = {first.get('input')!r}: {'; or: '.join(reasons)}."
+    said = f"'{key}' = {first.get('input')!r}: {reasons}" if key else reasons  # no key: of several together
+    text = said if said.endswith("?") else f"{said}."
     return text + (f" ({more} more like this.)" if more else "")
+
+
+def _reason(problem: Any) -> str:
+    """What is wrong with a value, in the words of a config."""
+    if problem["type"] in ("tuple_type", "list_type"):
+        return "should be a list, written [a, b]"
+    return str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
 
 
 def _key(problem: Any, values: Any) -> str:

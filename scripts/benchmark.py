@@ -1,7 +1,7 @@
 """Measure what synthetic cells are worth: strategies x seeds, a verdict and a report.
 
-    python scripts/benchmark.py configs/quickstart.yaml
-    python scripts/benchmark.py configs/pbc_longtail.yaml data.root=DIR out=results/pbc seeds=10
+    uv run scripts/benchmark.py configs/quickstart.yaml
+    uv run scripts/benchmark.py configs/pbc_longtail.yaml data.root=DIR out=results/pbc seeds=10
 
 Where `preprocess` names several lists of steps, each is a study of its own in OUT/NAME, and the report in
 OUT compares them. So are the studies of a `design` (dose, data_hunger, model_selection; docs/studies.md).

@@ -19,13 +19,13 @@ Images of any size are brought to image_size (default: that of the synthetic one
 
 examples:
   # real training cells, unseen real cells, and a small CNN fitted on the training cells
-  python scripts/evaluate.py real=cells/train synthetic=made holdout=cells/test \\
+  uv run scripts/evaluate.py real=cells/train synthetic=made holdout=cells/test \\
       encoder.kind=domain out=scores.json
   # any ONNX encoder; without a holdout the share of copies cannot be calibrated
-  python scripts/evaluate.py real=cells synthetic=made encoder.kind=onnx \\
+  uv run scripts/evaluate.py real=cells synthetic=made encoder.kind=onnx \\
       encoder.path=encoder.onnx out=scores.json
   # the FID proper, with torch-fidelity's weights
-  python scripts/evaluate.py real=cells synthetic=made encoder.kind=inception out=scores.json
+  uv run scripts/evaluate.py real=cells synthetic=made encoder.kind=inception out=scores.json
 
 Beside FILE.json lie FILE.html (a page with pictures, in one file), FILE.md (the same with FILE-figures/).
 docs/evaluating.md says what each figure means.

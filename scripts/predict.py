@@ -1,6 +1,6 @@
 """Label new images, or new stacks of images, with a trained classifier.
 
-    python scripts/predict.py classifier=DIR images=DIR_OR_TABLE out=DIR [rate=0.01] [shown=24]
+    uv run scripts/predict.py classifier=DIR images=DIR_OR_TABLE out=DIR [rate=0.01] [shown=24]
 
 Images are read, cut out and preprocessed as those of the training were; folders in the folder are searched,
 too. A classifier of stacks takes a table with the columns file, stack and index, or a folder that prepare

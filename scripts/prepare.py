@@ -1,7 +1,7 @@
 """Read a source, split it, and write it as plain folders of PNGs with an audit.
 
-    python scripts/prepare.py source=pbc root=DIR out=DIR [image_size=128] [crop=200]
-    python scripts/prepare.py source=cross_site train.kind=pbc train.root=DIR test.kind=raabin \
+    uv run scripts/prepare.py source=pbc root=DIR out=DIR [image_size=128] [crop=200]
+    uv run scripts/prepare.py source=cross_site train.kind=pbc train.root=DIR test.kind=raabin \
         test.root=DIR out=DIR
 
 Among what it writes is split.json, the split as a small file: split.file=FILE makes it again.

@@ -1,7 +1,7 @@
 """Write the report of finished studies again, or of several together.
 
-python scripts/report.py results/quickstart out=results/quickstart-report
-python scripts/report.py results/a results/b out=results/both
+uv run scripts/report.py results/quickstart out=results/quickstart-report
+uv run scripts/report.py results/a results/b out=results/both
 
 Where DIR is that of a study design, its page is written again; of several preprocessings, their comparison.
 """

@@ -1,7 +1,7 @@
 """How far studies are: done, running, failed and left, hours so far, and hours per point gained.
 
-    python scripts/status.py results/quickstart
-    python scripts/status.py results/a results/b
+    uv run scripts/status.py results/quickstart
+    uv run scripts/status.py results/a results/b
 
 It only reads, and may be asked at any time, from any machine that sees the folder.
 """

@@ -1,7 +1,7 @@
 """Draw synthetic cells with a trained generator.
 
-    python scripts/synthesize.py generator=results/gan out=synthetic counts.basophil=500
-    python scripts/synthesize.py generator=results/gan out=synthetic balance=fill cells=DIR
+    uv run scripts/synthesize.py generator=results/gan out=synthetic counts.basophil=500
+    uv run scripts/synthesize.py generator=results/gan out=synthetic balance=fill cells=DIR
 
 `counts.CLASS=N` says how many of each class; or `balance=fill` (or a ratio such as 0.2) fills the
 training cells of `cells=DIR`, a saved set or a folder tree, up to the largest class (or up to that

@@ -1,6 +1,6 @@
 """Train one classifier on real cells, and on synthetic ones beside them; score it on real ones.
 
-    python scripts/train_classifier.py CONFIG out=DIR [synthetic=DIR] [key=value ...]
+    uv run scripts/train_classifier.py CONFIG out=DIR [synthetic=DIR] [key=value ...]
 
 Writes weights.safetensors and config.json (the classifier: Classifier.load reads it back), known.json and
 known.safetensors (what its training cells look like, for predict), scores.json (on val and test) and

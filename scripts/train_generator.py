@@ -1,7 +1,7 @@
 """Train a generator on the training split of a source.
 
-    python scripts/train_generator.py configs/diffusion_pbc.yaml data.root=DIR out=results/diffusion
-    python scripts/train_generator.py configs/gan_pbc.yaml data.root=DIR generator.steps=2000
+    uv run scripts/train_generator.py configs/diffusion_pbc.yaml data.root=DIR out=results/diffusion
+    uv run scripts/train_generator.py configs/gan_pbc.yaml data.root=DIR generator.steps=2000
 
 Leaves the generator, its card and a grid of samples in OUT/model, which can be uploaded to Hugging
 Face as it is, and the log, checkpoints and grids of the training beside it. Interrupted, it goes on

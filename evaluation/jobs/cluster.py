@@ -218,7 +218,7 @@ def await_report(study: Study, report: str | None) -> dict[str, Any]:
         return dict(read_json(_results(study)))
     if not settings.wait:
         raise NotYet(
-            f"{out}: submitted; see how far it is with `python scripts/status.py {out}`, and run the same "
+            f"{out}: submitted; see how far it is with `uv run scripts/status.py {out}`, and run the same "
             "command again for the report."
         )
     done = -1

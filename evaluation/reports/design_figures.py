@@ -85,6 +85,8 @@ def _curve(
 def _finish_axes(axes: Axes, across: str, up: str) -> None:
     axes.set_xlabel(across)
     axes.set_ylabel(up)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, -5.0), min(top, 105.0))  # of a recall; t intervals of few seeds go beyond it
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=9)

@@ -114,6 +114,11 @@ LITERATURE: dict[str, Reference] = {
         "Differentiable Augmentation for Data-Efficient GAN Training",
         *(2020, NEURIPS, "2006.10738"),
     ),
+    "mao2019": paper(
+        "Mao, Q. and Lee, H.-Y. and Tseng, H.-Y. and Ma, S. and Yang, M.-H.",
+        "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis",
+        *(2019, CVPR, "1903.05628"),
+    ),
     "karras2020": paper(
         "Karras, T. and Aittala, M. and Hellsten, J. and Laine, S. and Lehtinen, J. and Aila, T.",
         "Training Generative Adversarial Networks with Limited Data",

@@ -75,6 +75,10 @@ def _filters(rules: Config) -> Iterator[str]:
 def _training(recipe: Config) -> str:
     """Steps, batch and rate of a generator."""
     rate = f", learning rate {recipe['learning_rate']:g}" if "learning_rate" in recipe else ""
+    if rate and "warmup" in recipe:
+        rate += f" (after a warm-up of {recipe['warmup']} steps, then lowered along a cosine)"
+    if "second_moment" in recipe:
+        rate += f", second moment decaying by {recipe['second_moment']:g}"
     return f"{recipe['steps']:,} steps of {recipe['batch']} images{rate}"
 
 
@@ -139,6 +143,11 @@ def _gan(recipe: Config) -> Iterator[str]:
         f"{_training(recipe)}; the penalties' weight went from {recipe['penalty']:g} to "
         f"{recipe['final_penalty']:g}."
     )
+    if recipe.get("diversity"):
+        yield (
+            f"A mode-seeking loss [@mao2019] of weight {recipe['diversity']:g} acted where two images "
+            "of a class differed less than two of its training cells do."
+        )
     transforms = recipe.get("transforms")
     if transforms == "adaptive":
         yield "The discriminator saw its images under adaptive differentiable augmentation [@karras2020]."

@@ -190,8 +190,8 @@ def _interval_sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield "The 95% interval is that of Student's t over seeds."
     elif found["n"] < BOOTSTRAPPED:
         yield (
-            "The 95% interval takes both seeds and test cells as samples: the two-way variances of "
-            "[@owen2007] and Student's t."
+            "The 95% interval takes both seeds and test cells as samples: two-way variances [@owen2007] and "
+            "Student's t with Satterthwaite's degrees of freedom."
         )
     else:
         yield "The 95% interval is a BCa bootstrap [@efron1987] of seeds and test cells [@owen2007]."

@@ -111,7 +111,7 @@ def classifier_sentences(config: Config, xray: bool, tuned: Collection[str] = ()
     width = config.get("width") or (own.width if own else None)
     optimizer = _optimizer(config)
     yield (
-        f"The classifier was the network {network}{f' [@{work}]' if work else ''}"
+        f"The classifier was the network {network} {f'[@{work}]' if work else 'of rarecell'}"
         f"{f' of width {width}' if width else ''}, trained for {config['steps']:,} steps of "
         f"{config['batch']} cells with {optimizer}{peak}."
     )

@@ -29,6 +29,9 @@ def read_study(folder: Path) -> Study:
         hint = "it has not come to its end: run the same benchmark command again"
         begun = (folder / "split.json").exists() or any(folder.glob("*/split.json"))  # its studies
         what = hint if begun else "give the out= of a benchmark"
+        if (folder / "design.json").exists():
+            parts = sorted(file.parent.name for file in folder.glob("*/results.json"))
+            what = f"it is a design, and stands alone; to merge its studies name them ({', '.join(parts)})"
         if (folder / "screening.json").exists():
             what = "it is a screening, without a test cell scored: run a study without screen=true"
         raise InputError(f"{folder}: holds no results.json; {what}.")

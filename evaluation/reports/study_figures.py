@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from evaluation.gains.statistics import points
@@ -68,6 +68,7 @@ def counts_figure(before: Mapping[str, int], added: Mapping[str, int], kind: str
         axes.text((real + extra) * 1.06, row, f"{real:,}" + (f" + {extra:,}" if extra else ""), va="center")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())  # else 3 x 10^0, where less than a decade is shown
     axes.set_xlim(left=max(min(before.values()), 1) / 2, right=max(before.values()) * 3)
     axes.set_yticks(range(len(classes)), classes)
     axes.invert_yaxis()
@@ -218,7 +219,7 @@ def confusion_figure(shares: NDArray[np.float64], classes: Sequence[str], rare: 
     labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
     for tick, name in zip(labels, [*classes, *(classes[i] for i in known)], strict=True):
         tick.set_fontweight("bold" if name in rare else "normal")
-    axes.set_xlabel("class given, % of the cells of the true class")
+    axes.set_xlabel("class given, % of the true class")
     axes.set_ylabel("true class")
     return figure
 

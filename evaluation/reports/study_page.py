@@ -24,6 +24,7 @@ from evaluation.reports.report_figures import is_copy, real_word, study_figures
 from evaluation.reports.tables import (
     chosen_table,
     confused_pairs,
+    counted,
     fidelity_tables,
     funnel_rows,
     mean_range,
@@ -142,13 +143,14 @@ def _counts_title(cells: dict[str, Any]) -> str:
 
 def _counts_text(cells: dict[str, Any]) -> str:
     train, added = sum(cells["train"].values()), sum(cells["added"].values())
+    all_of, filled = (counted(len(cells[key]), "class", "classes") for key in ("classes", "added"))
     depth = cells.get("depth", 0)  # none in an earlier version's
     what = f"stacks of {depth} images" if depth else "cells"
     text = (
-        f"{train:,} training {what} in {len(cells['classes'])} classes at {cells['image_size']} px, "
+        f"{train:,} training {what} in {all_of} at {cells['image_size']} px, "
         f"{sum(cells['val'].values()):,} for validation, {sum(cells['test'].values()):,} for testing."
     )
-    more = f" The strategies that add cells add up to {added:,} to {len(cells['added'])} classes."
+    more = f" The strategies that add cells add at most {added:,}, in {filled}."
     return text + more * bool(added)
 
 
@@ -221,7 +223,8 @@ def _lost(conclusion: dict[str, Any]) -> str:
         f"{c} {points(v['mean'])} points ({points_interval(v['low'], v['high'])})"
         for c, v in conclusion["lost"].items()
     ]
-    return f"Harm: mean recall fell in {len(classes)} classes, {pair}: {'; '.join(classes)}."
+    how_many = counted(len(classes), "class", "classes")
+    return f"Harm: mean recall fell in {how_many}, {pair}: {'; '.join(classes)}."
 
 
 def _agreement(results: Results, pictures: Pictures) -> dict[str, Any] | None:

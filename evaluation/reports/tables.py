@@ -51,6 +51,11 @@ def points_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{points(low)} to {points(high)}"
 
 
+def counted(n: int, one: str, more: str) -> str:
+    """A number with its noun: ``1 class``, ``3 classes``."""
+    return f"{n:,} {one if n == 1 else more}"
+
+
 def listed(words: Sequence[str]) -> str:
     """Words in a sentence: ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

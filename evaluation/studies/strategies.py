@@ -153,10 +153,14 @@ def strategy_of(name: str) -> Strategy:
         InputError: If a word is unknown, or two words decide the same.
     """
     words = name.split(JOIN)
+    if not all(words):
+        raise InputError(
+            f"the strategy '{name}' lacks a word before or after '{JOIN}'; write e.g. gan+focal."
+        )
     parts = [_word(word) for word in words]
     decided: dict[str, Any] = {}
     for word, part in zip(words, parts, strict=True):
-        twice = sorted(set(decided) & set(part.decides()))
+        twice = [key for key in part.decides() if key in decided]
         if len(parts) > 1 and (twice or not part.decides()):
             why = f"decides its {twice[0]} twice" if twice else f"names '{word}', which changes nothing"
             raise InputError(f"the strategy '{name}' {why}; join words that each decide something else.")

@@ -30,6 +30,9 @@ def check_tune(tune: Mapping[str, Sequence[Any]]) -> None:
     """
     free = [PREFIX + key for key in ClassifierSettings.model_fields if key not in (*DECIDED, BUDGET)]
     for key, values in tune.items():
+        if key.removeprefix(PREFIX) in (*DECIDED, BUDGET):
+            why = "is the same for all" if key == PREFIX + BUDGET else "is what strategies differ in"
+            raise ValueError(f"'{key}' {why}, so it cannot be tuned: leave it out")
         if key not in free:
             raise ValueError(f"'{key}' cannot be tuned.{suggest(key, free)}")
         if len(values) < 2 or any(value in values[:i] for i, value in enumerate(values)):

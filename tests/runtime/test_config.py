@@ -1,8 +1,8 @@
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from runtime.config import Settings, digest, load_config, to_dict
 from runtime.errors import InputError, suggest
@@ -23,6 +23,21 @@ class Kitchen(Settings):
     tool: Annotated[Oven | Pan, Field(discriminator="kind")] = Oven()
     rate: float = 1.0
     fill: Literal["full"] | Annotated[float, Field(gt=0)] = "full"
+    guests: tuple[str, ...] = ()
+
+    @field_validator("guests")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name != "anna":
+                raise InputError(f"no guest '{name}'.{suggest(name, ['anna'])}")
+        return names
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.guests and self.rate > 5:
+            raise ValueError("rate: 5 at most with guests")
+        return self
 
 
 def test_yaml_and_overrides_meet(tmp_path: Path) -> None:
@@ -49,13 +64,16 @@ def test_settings_are_frozen() -> None:
         (["tool.kind=pan", "tool.lidd=true"], ["unknown key 'tool.lidd'", "'lid'"]),
         (["tool.kind=grill"], ["'tool.kind'", "Valid: oven, pan"]),
         (["rate"], ["'rate'", "key=value"]),
+        (["guests=anna"], ["'guests' = 'anna': should be a list, written [a, b]."]),
+        (["guests=[ana]"], ["no guest 'ana'. Did you mean 'anna'?"]),
+        (["guests=[anna]", "rate=6"], ["command line: rate: 5 at most with guests."]),
     ],
 )
 def test_a_mistake_is_named_with_its_key_and_the_fix(overrides: list[str], words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         load_config(Kitchen, None, overrides)
     message = str(caught.value)
-    assert "\n" not in message
+    assert "\n" not in message and "?." not in message
     for word in words:
         assert word in message
 

@@ -133,4 +133,4 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
 @pytest.mark.parametrize("script", ["benchmark.py", "report.py"])
 def test_help_explains(script: str, run: Callable[..., Ended]) -> None:
     shown = run(script, "--help")
-    assert shown.code == 0 and f"python scripts/{script}" in shown.out
+    assert shown.code == 0 and f"uv run scripts/{script}" in shown.out

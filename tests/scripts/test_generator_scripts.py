@@ -270,7 +270,7 @@ def test_card_of_real_cells_has_no_phantom_notice(control: Path, tmp_path: Path)
 def test_help_explains_the_command(name: str, script: Script) -> None:
     code, out, _ = script(name, "--help")
     assert code == 0
-    assert "python scripts/" in out
+    assert "uv run scripts/" in out
 
 
 def test_a_generator_of_preprocessed_cells_hands_on_what_was_done(script: Script, tmp_path: Path) -> None:

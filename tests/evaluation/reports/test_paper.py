@@ -218,6 +218,10 @@ def test_the_method_follows_the_settings() -> None:
     network = results()["config"]["classifier"]
     transferred = method_text(results(classifier={**network, "weights": "imagenet"}))
     assert "peak learning rate 0.0002." in transferred and "published for ImageNet" in transferred
+    gan = {**GAN, "diversity": 0.4, "warmup": 50, "second_moment": 0.99}
+    made = method_text(results(generators={"gan": gan}))
+    for words in ("weight 0.4 acted", "warm-up of 50 steps", "decaying by 0.99", "@mao2019"):
+        assert words in made and words not in text, words
     assert "divided by ten" in method_text(results(classifier={**network, "schedule": "milestones"}))
     assert "source to be cited here" in method_text(results(data={"kind": "folder", "root": "x"}))
 

@@ -62,8 +62,8 @@ def test_nothing_to_tune_is_one_plain_training() -> None:
     ("word", "message"),
     [
         ("tune.classifier.learning=[1,2]", "'classifier.learning' cannot be tuned.*Did you mean"),
-        ("tune.classifier.loss=[focal,ldam]", "'classifier.loss' cannot be tuned"),
-        ("tune.classifier.steps=[1,2]", "'classifier.steps' cannot be tuned"),
+        ("tune.classifier.loss=[focal,ldam]", "'classifier.loss' is what strategies differ in"),
+        ("tune.classifier.steps=[1,2]", "'classifier.steps' is the same for all"),
         ("tune.classifier.lr=[0.1]", "needs two candidates"),
         ("tune.classifier.lr=[0.1,0.1]", "each of them once"),
         ("tune.classifier.lr=[0.1,-1]", r"'lr' = -1"),
