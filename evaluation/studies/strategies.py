@@ -127,6 +127,8 @@ DECIDED = (
     "sampler",
     "synthetic_weight",
 )
+# Losses that shift the logits by class share, as `post_hoc` does afterwards.
+SHIFTED = ("logit_adjustment", "balanced_softmax")
 DOSE = re.compile(r"x(\d+(?:\.\d+)?)")
 # What a study compares unless it names its own.
 USUAL = (
@@ -169,6 +171,11 @@ def strategy_of(name: str) -> Strategy:
         raise InputError(
             f"the strategy '{name}' weighs synthetic cells, and SMOTE draws between all cells alike; "
             "take light_synthetic or feature_smote, not both."
+        )
+    if decided.get("post_hoc") and decided.get("loss") in SHIFTED:
+        raise InputError(
+            f"the strategy '{name}' shifts the logits by class share twice, in the loss and when predicting; "
+            f"take {decided['loss']} or post_hoc, not both."
         )
     made = Strategy("", **{key: decided.pop(key) for key in OF_CELLS if key in decided})
     _check_cells(name, made, words)

@@ -78,6 +78,8 @@ def test_only_gan_and_diffusion_are_models() -> None:
         ("gan+only+pretrain", "'pretrain' tells"),
         ("gan+only+real_priors", "'real_priors' tells"),
         ("gan+x3+light_synthetic+only", "'light_synthetic' tells"),
+        ("logit_adjustment+post_hoc", "class share twice"),
+        ("gan+post_hoc+balanced_softmax", "take balanced_softmax or post_hoc"),
         ("real_priors", "names none; put one before it, e.g. diffusion.real_priors"),
         ("logit_adjustment+pretrain", "names none"),
         ("diffusion+pretrain+real_head", "decides its phases twice"),
