@@ -137,5 +137,5 @@ def _curation(page: Page, results: Results) -> list[Table]:
 def _cost(page: Page, results: Results) -> list[Table]:
     rows = [[c["strategy"], c["hours"], c["extra"], c["gain"], c["per_point"]] for c in page["costs"]]
     caption = f"What one unit of each strategy takes, and what it gains over real. {page['machine']}"
-    header = ["Strategy", "Hours", "of these generator", "Points over real", "Hours per point"]
+    header = ["Strategy", "Hours", "of which the generator", "Points over real", "Hours per point"]
     return [Table("cost", caption, header, rows)]
