@@ -268,7 +268,8 @@ def _copies(results: Results, pictures: Pictures) -> list[dict[str, Any]]:
             }
             for p in found[0].get("pairs", [])
         ]
-        said = first.get("sentence", EARLIER)
+        said = first.get("sentence", EARLIER).removeprefix("COPIES: ")  # the name says it
+        said = said[0].upper() + said[1:]
         pixels = f" Near-copies in pixels: {mean_range(shares)}." if shares else ""
         text = f"{said}{pixels}{_attack(first)}{OF_TRAINING_CELLS.get(kind, '')}"
         many = f" ({marked} of {len(found)} generators)" if marked and len(found) > 1 else ""
