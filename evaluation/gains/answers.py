@@ -68,4 +68,4 @@ def read_answers(study: Study) -> Answers:
         if len(found) != len(labels):
             raise InputError(f"{file}: has {len(found)} cells, the test split {len(labels)}; {again}")
         right[trial.strategy, trial.classifier_seed] = found.argmax(axis=1) == labels
-    return Answers(labels, study.split.test.classes, study.rare, right)
+    return Answers(labels, study.counted.test.classes, study.rare, right)

@@ -93,7 +93,7 @@ def forest_figure(gains: Sequence[Gain], label: str) -> Figure:
     axes.axvline(0, color=INK, linewidth=1)
     for row, gain in enumerate(gains):
         _forest_row(axes, row, gain)
-    axes.set_yticks(range(len(gains)), [gain.name for gain in gains])
+    axes.set_yticks(range(len(gains)), [gain.name.replace(" over ", "\nover ") for gain in gains])
     for tick, gain in zip(axes.get_yticklabels(), gains, strict=True):
         tick.set_fontweight("bold" if gain.primary else "normal")
     primary = sum(gain.primary for gain in gains)

@@ -27,7 +27,7 @@ def study(tmp_path: Path) -> Study:
     write_json(tmp_path / "real/seed-1/fold-0/result.json", {})
     np.save(tmp_path / "real/seed-1/fold-0/probabilities.npy", np.eye(3)[[0, 1, 0, 2]])
     parts = {"settings": settings, "run": SimpleNamespace(path=tmp_path), "rare": ("b",)}
-    return cast(Any, SimpleNamespace(**parts, split=SimpleNamespace(test=test)))
+    return cast(Any, SimpleNamespace(**parts, counted=SimpleNamespace(test=test)))
 
 
 def test_finished_trials_are_read(study: Study) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cells.cellset import CellSet
 from cells.reading import read_set
 from evaluation.benchmark import run_study
-from evaluation.reports.study_page import _copiers
+from evaluation.reports.study_page import copiers
 from evaluation.studies.settings import StudySettings
 from evaluation.studies.synthetic_cells import share_of
 from generators import load
@@ -132,7 +132,7 @@ def test_fidelity_is_measured_for_each_generator_and_once_for_other_choices(ran:
 
 def test_that_smote_stays_near_its_training_cells_is_no_warning() -> None:
     flagged = [{"generator": kind, "near_copies": {"copies": True}} for kind in ("repeat", "smote", "gan")]
-    (warning,) = _copiers({"fidelity": flagged})
+    (warning,) = copiers({"fidelity": flagged})
     assert warning.startswith("The generator gan copies its training cells")
 
 
