@@ -22,6 +22,7 @@ from submitit.core.utils import DelayedSubmission
 
 from evaluation.jobs.running import Job, job_of, require_all
 from evaluation.jobs.where import SlurmSettings, jobs_folder
+from evaluation.reports.screening_page import SCREENING
 from evaluation.studies.study import Study, finished, pending, trials
 from runtime.errors import InputError, NotYet, PartFailed
 from runtime.rundir import read_json, write_json
@@ -108,7 +109,7 @@ def submit(study: Study, work: Work) -> str | None:
 
 
 def _results(study: Study) -> Path:
-    return study.run.path / ("screening.json" if study.settings.screen else "results.json")
+    return study.run.path / (SCREENING if study.settings.screen else "results.json")
 
 
 def _reported(study: Study) -> bool:

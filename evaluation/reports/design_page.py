@@ -115,19 +115,22 @@ def _about(found: Found) -> str:
     return words.format(**{**found, "units": UNITS[found.get("unit", "seed")]})
 
 
-def _cell(text: str, *small: str, mark: bool = False) -> dict[str, Any]:
+def cell(text: str, *small: str, mark: bool = False) -> dict[str, Any]:
+    """A cell of a table: its text, small lines below it, and whether it is in bold."""
     return {"text": text, "small": [line for line in small if line], "mark": mark}
 
 
-def _spread(figures: Mapping[str, Any], *small: str, mark: bool = False) -> dict[str, Any]:
+def spread(figures: Mapping[str, Any], *small: str, mark: bool = False) -> dict[str, Any]:
+    """A cell of a share in percent, from its `mean`, `low` and `high`."""
     interval = percent_interval(figures["low"], figures["high"])
-    return _cell(percent(figures["mean"]), interval, *small, mark=mark)
+    return cell(percent(figures["mean"]), interval, *small, mark=mark)
 
 
-def _difference(contrast: Mapping[str, Any] | None) -> dict[str, Any]:
+def difference(contrast: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A cell of a difference in points, from its `mean`, `low` and `high`; a dash for None."""
     if contrast is None:
-        return _cell("–")
-    return _cell(points(contrast["mean"]), points_interval(contrast["low"], contrast["high"]))
+        return cell("–")
+    return cell(points(contrast["mean"]), points_interval(contrast["low"], contrast["high"]))
 
 
 def _dose_page(found: Found) -> tuple[Page, Figure]:
@@ -139,12 +142,12 @@ def _dose_page(found: Found) -> tuple[Page, Figure]:
             "head": head,
             "rows": [
                 [
-                    _cell(step["dose"], mark=step["dose"] == family["chosen"]),
-                    _cell(f"{step['added']:,.0f}"),
-                    _spread(step["validation"]),
-                    _spread(step["test"], mark=step["dose"] == family["chosen"]),
-                    _difference(step["over_before"]),
-                    _difference(step["over_none"]),
+                    cell(step["dose"], mark=step["dose"] == family["chosen"]),
+                    cell(f"{step['added']:,.0f}"),
+                    spread(step["validation"]),
+                    spread(step["test"], mark=step["dose"] == family["chosen"]),
+                    difference(step["over_before"]),
+                    difference(step["over_none"]),
                 ]
                 for step in family["steps"]
             ],
@@ -168,7 +171,7 @@ def _hunger_page(found: Found) -> tuple[Page, Figure]:
         "note": f"In percent, on test, with the 95% interval over {found['n']} {found['unit']}s.",
         "head": head,
         "rows": [
-            [_cell(str(count)), *(_spread(curve["test"][i]) for curve in found["curves"].values())]
+            [cell(str(count)), *(spread(curve["test"][i]) for curve in found["curves"].values())]
             for i, count in enumerate(found["counts"])
         ],
     }
@@ -187,11 +190,11 @@ def _worth_table(found: Found, name: str) -> Table:
     made = found["synthetic"][name]
     rows = [
         [
-            _cell(str(count)),
-            _difference(gain),
-            _cell(f"{gain['p']:.3f}"),
-            _cell(gain["verdict"]),
-            _cell(worth_words(worth["value"]), _ends(worth)),
+            cell(str(count)),
+            difference(gain),
+            cell(f"{gain['p']:.3f}"),
+            cell(gain["verdict"]),
+            cell(worth_words(worth["value"]), _ends(worth)),
         ]
         for count, gain, worth in zip(found["counts"], made["gains"], made["worth"], strict=True)
     ]
@@ -228,9 +231,9 @@ def _worth_sentence(found: Found, row: int) -> str:
 
 
 def _selection_page(found: Found) -> tuple[Page, Figure]:
-    by_place = {(cell["row"], cell["column"]): cell for cell in found["cells"]}
+    by_place = {(each["row"], each["column"]): each for each in found["cells"]}
     rows = [
-        [_cell(row), *(_candidate(by_place[row, column]) for column in found["columns"])]
+        [cell(row), *(_candidate(by_place[row, column]) for column in found["columns"])]
         for row in found["rows"]
     ]
     best = by_place[tuple(found["best"])]
@@ -258,12 +261,12 @@ def _selection_page(found: Found) -> tuple[Page, Figure]:
     return page, selection_figure(found)
 
 
-def _candidate(cell: Mapping[str, Any]) -> dict[str, Any]:
-    if "behind" not in cell:
-        return _spread(cell, "best", mark=True)
-    p = cell["behind"]["p"]
-    behind = f"{points(-cell['behind']['mean'])}, p {f'{p:.3f}' if p >= 0.001 else 'below 0.001'}"
-    return _spread(cell, behind, mark=not cell["told_apart"])
+def _candidate(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "behind" not in found:
+        return spread(found, "best", mark=True)
+    p = found["behind"]["p"]
+    behind = f"{points(-found['behind']['mean'])}, p {f'{p:.3f}' if p >= 0.001 else 'below 0.001'}"
+    return spread(found, behind, mark=not found["told_apart"])
 
 
 PAGES: dict[str, Callable[[Found], tuple[Page, Figure]]] = {

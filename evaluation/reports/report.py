@@ -13,6 +13,7 @@ from evaluation.reports.long_tables import contrasts_csv, summary_csv, trials_cs
 from evaluation.reports.pages import render
 from evaluation.reports.paper import write_paper
 from evaluation.reports.pictures import Pictures
+from evaluation.reports.screening_page import SCREENING
 from evaluation.reports.study_page import Study, study_page
 from evaluation.studies.comparison import compare, comparison_table
 from runtime.errors import InputError
@@ -32,7 +33,7 @@ def read_study(folder: Path) -> Study:
         if (folder / "design.json").exists():
             parts = sorted(file.parent.name for file in folder.glob("*/results.json"))
             what = f"it is a design, and stands alone; to merge its studies name them ({', '.join(parts)})"
-        if (folder / "screening.json").exists():
+        if (folder / SCREENING).exists():
             what = "it is a screening, without a test cell scored: run a study without screen=true"
         raise InputError(f"{folder}: holds no results.json; {what}.")
     return folder.resolve().name, folder, read_json(folder / "results.json")

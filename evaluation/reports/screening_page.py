@@ -10,13 +10,14 @@ import yaml
 from matplotlib.figure import Figure
 
 from evaluation.gains.gain import METRICS
-from evaluation.gains.statistics import CHOSEN_BY, points
+from evaluation.gains.statistics import CHOSEN_BY
+from evaluation.reports.design_page import cell, difference, spread
 from evaluation.reports.figures import MADE, RIVAL, RULE, one_panel
 from evaluation.reports.pages import render
 from evaluation.reports.pictures import Pictures
-from evaluation.reports.tables import percent, percent_interval, points_interval
 
 Row = Mapping[str, Any]
+SCREENING = "screening.json"
 ABOUT = (
     "All figures are of validation cells, in percent, below them the 95% t interval over seeds. Behind "
     "the first: the paired difference in rare recall. The intervals are not widened for the number of "
@@ -62,23 +63,13 @@ def write_screening_page(found: Mapping[str, Any], config: Mapping[str, Any], ou
 
 
 def _cells(row: Row) -> list[dict[str, Any]]:
-    spread = [row["validation"][metric] for metric in METRICS]
-    behind = row["behind"]
-    last = (
-        _cell("–")
-        if behind is None
-        else _cell(points(behind["mean"]), points_interval(behind["low"], behind["high"]))
-    )
+    figures = [spread(row["validation"][metric]) for metric in METRICS]
     return [
-        _cell(row["strategy"], mark=row["synthetic"]),
-        _cell(str(row["n"])),
-        *(_cell(percent(one["mean"]), percent_interval(one["low"], one["high"])) for one in spread),
-        last,
+        cell(row["strategy"], mark=row["synthetic"]),
+        cell(str(row["n"])),
+        *figures,
+        difference(row["behind"]),
     ]
-
-
-def _cell(text: str, small: str = "", mark: bool = False) -> dict[str, Any]:
-    return {"text": text, "small": [small] if small else [], "mark": mark}
 
 
 def _figure(found: Mapping[str, Any]) -> Figure:

@@ -12,11 +12,9 @@ from typing import Any
 from evaluation.gains.gain import METRICS
 from evaluation.gains.intervals import interval
 from evaluation.gains.statistics import CHOSEN_BY, Trials, paired
-from evaluation.reports.screening_page import write_screening_page
+from evaluation.reports.screening_page import SCREENING, write_screening_page
 from evaluation.studies.study import Study, finished, study_config
 from runtime.rundir import write_json
-
-SCREENING = "screening.json"
 
 
 def finish_screening(study: Study) -> dict[str, Any]:

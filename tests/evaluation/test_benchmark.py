@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_study import ENCODER, FAST, GAN, UNFILTERED
 
 from cells.cellset import CellSet
 from cells.phantom import phantoms
@@ -40,7 +41,7 @@ TINY: dict[str, Any] = {
     "seeds": 2,
     "shared_generators": True,
     "generators": {
-        "gan": {"steps": 2, "batch": 4, "channels": [8, 16], "latent": 8},
+        "gan": GAN,
         "diffusion": {
             "steps": 2,
             "batch": 4,
@@ -49,12 +50,9 @@ TINY: dict[str, Any] = {
             "sampling_steps": 2,
         },
     },
-    "classifier": {"network": "fast", "width": 4, "steps": 3, "batch": 8},
-    "curation": {"min_probability": 0.0, "copies": False},
-    "encoder": {
-        "kind": "domain",
-        "classifier": {"network": "fast", "width": 4, "steps": 3, "batch": 8},
-    },
+    "classifier": FAST,
+    "curation": UNFILTERED,
+    "encoder": ENCODER,
     "floor_repeats": 2,
 }
 

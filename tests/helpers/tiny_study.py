@@ -10,3 +10,6 @@ CELLS: dict[str, Any] = {
     "val_per_class": 4,
     "test_per_class": 6,
 }
+ENCODER = {"kind": "domain", "classifier": FAST}
+GAN = {"steps": 2, "batch": 4, "channels": [8, 16], "latent": 8}
+UNFILTERED = {"min_probability": 0.0, "copies": False}  # curation that lets cells of two steps pass

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from tiny_study import CELLS, FAST
+from tiny_study import CELLS, ENCODER, FAST, UNFILTERED
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY: dict[str, Any] = {
@@ -32,8 +32,8 @@ TINY: dict[str, Any] = {
         }
     },
     "classifier": FAST,
-    "encoder": {"kind": "domain", "classifier": FAST},
-    "curation": {"min_probability": 0.0, "copies": False},
+    "encoder": ENCODER,
+    "curation": UNFILTERED,
     "floor_repeats": 2,
 }
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_study import CELLS, FAST
+from tiny_study import CELLS, ENCODER, FAST, UNFILTERED
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 STUDY: dict[str, Any] = {
@@ -39,8 +39,8 @@ STUDY: dict[str, Any] = {
         }
     },
     "classifier": FAST,
-    "encoder": {"kind": "domain", "classifier": FAST},
-    "curation": {"min_probability": 0.0, "copies": False},
+    "encoder": ENCODER,
+    "curation": UNFILTERED,
     "floor_repeats": 2,
 }
 CLUSTER = ["cluster.kind=slurm", "cluster.cpus=1", "cluster.gpus=1", "cluster.minutes=10", "cluster.every=1"]

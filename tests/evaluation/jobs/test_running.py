@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_study import CELLS, FAST
+from tiny_study import CELLS, ENCODER, FAST, GAN, UNFILTERED
 
 from evaluation import benchmark
 from evaluation.benchmark import run_study
@@ -29,8 +29,7 @@ Hold = Callable[[Path], Popen[str]]
 def plain(**changes: Any) -> StudySettings:
     """A study of two strategies without a generator, two seeds."""
     whole = {"data": CELLS, "rare": ["blast"], "strategies": ["real", "balanced"], "seeds": 2}
-    encoder = {"kind": "domain", "classifier": FAST}
-    return StudySettings.model_validate({**whole, "classifier": FAST, "encoder": encoder, **changes})
+    return StudySettings.model_validate({**whole, "classifier": FAST, "encoder": ENCODER, **changes})
 
 
 def test_a_failed_trial_stops_no_other_and_is_tried_again(
@@ -81,14 +80,14 @@ def test_only_what_failed_is_said_to_have_failed(tmp_path: Path) -> None:
 
 def small_study(**changes: Any) -> StudySettings:
     """With a generator that all seeds share."""
-    gan = {"steps": 2, "batch": 4, "channels": [8, 16], "latent": 8}
+    gan = GAN
     return plain(
         **{
             "strategies": ["real", "repeat", "gan"],
             "generators": {"gan": gan},
             "shared_generators": True,
             "balance": {"to": 0.5},
-            "curation": {"min_probability": 0.0, "copies": False},
+            "curation": UNFILTERED,
             "floor_repeats": 2,
             "ablation": False,
             **changes,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from tiny_study import ENCODER, FAST, GAN, UNFILTERED
 
 from cells.split_file import read_split
 from evaluation.gains.intervals import nadeau_bengio
@@ -22,7 +23,6 @@ from runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.usefixtures("all_formats")  # pages of designs hold an SVG
-FAST = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
 TINY: dict[str, Any] = {
     "data": {
         "kind": "phantom",
@@ -35,9 +35,9 @@ TINY: dict[str, Any] = {
     "strategies": ["real", "repeat"],
     "seeds": 2,
     "classifier": FAST,
-    "encoder": {"kind": "domain", "classifier": FAST},
-    "curation": {"min_probability": 0.0, "copies": False},
-    "generators": {"gan": {"steps": 2, "batch": 4, "channels": [8, 16], "latent": 8}},
+    "encoder": ENCODER,
+    "curation": UNFILTERED,
+    "generators": {"gan": GAN},
     "ablation": False,
     "floor_repeats": 2,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_study import CELLS, FAST
+from tiny_study import CELLS, ENCODER, FAST, GAN, UNFILTERED
 
 from cells.cellset import CellSet
 from classifiers.training import Classifier
@@ -28,10 +28,10 @@ def tiny(**changes: Any) -> StudySettings:
         "balance": {"to": 0.5},
         "seeds": 2,
         "strategies": NAMES,
-        "generators": {"gan": {"steps": 2, "batch": 4, "channels": [8, 16], "latent": 8}},
+        "generators": {"gan": GAN},
         "classifier": FAST,
-        "curation": {"min_probability": 0.0, "copies": False},
-        "encoder": {"kind": "domain", "classifier": FAST},
+        "curation": UNFILTERED,
+        "encoder": ENCODER,
         "ablation": False,
         "screen": True,
     }

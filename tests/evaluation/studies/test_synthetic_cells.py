@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_study import ENCODER, FAST, GAN, UNFILTERED
 
 from cells.cellset import CellSet
 from cells.reading import read_set
@@ -18,7 +19,6 @@ from generators.synthesize import remake
 from runtime.config import validate
 from runtime.errors import InputError
 
-NET = {"network": "fast", "width": 4, "steps": 3, "batch": 8}
 NAMES = (
     "real",
     "smote",
@@ -41,10 +41,10 @@ TINY: dict[str, Any] = {
     "balance": {"to": 0.8},
     "seeds": 2,
     "strategies": NAMES,
-    "generators": {"gan": {"steps": 2, "batch": 4, "channels": [8, 16], "latent": 8}},
-    "classifier": NET,
-    "curation": {"min_probability": 0.0, "copies": False},
-    "encoder": {"kind": "domain", "classifier": NET},
+    "generators": {"gan": GAN},
+    "classifier": FAST,
+    "curation": UNFILTERED,
+    "encoder": ENCODER,
     "floor_repeats": 2,
 }
 ADDED = 8  # 0.8 of 16, less the 5 that are there
