@@ -70,6 +70,11 @@ class DiffusionSettings(TrainingSettings, SamplingSettings):
         compile: Train through torch.compile; a GPU only, worth its first minutes in long trainings.
     """
 
+    # Not σ_data, which scales the loss, nor the other σ, which the exported scheduler holds, nor the guide.
+    AFTER_TRAINING: ClassVar[frozenset[str]] = frozenset(
+        ("sampler", "sampling_steps", "guidance", "guidance_interval", "sampling_batch")
+    )
+
     kind: Literal["diffusion"] = KIND
     channels: tuple[int, ...] = (32, 64, 96)
     layers: int = Field(default=1, ge=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -38,6 +38,8 @@ class GanSettings(TrainingSettings):
         transforms_climb: Images in which it may climb from 0 to 1.
         sampling_batch: Images drawn together.
     """
+
+    AFTER_TRAINING: ClassVar[frozenset[str]] = frozenset(("sampling_batch",))
 
     kind: Literal["gan"] = KIND
     steps: int = Field(default=4000, ge=1)

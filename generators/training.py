@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -62,6 +62,9 @@ class TrainingSettings(Settings):
         freeze: Share of the early layers, counted from the image on, that stay as in `start_from`:
             of the GAN its critic's, of the diffusion model its UNet's.
     """
+
+    #: Settings that change no weight: a trained model can be drawn from with others.
+    AFTER_TRAINING: ClassVar[frozenset[str]] = frozenset()
 
     steps: int = Field(default=5000, ge=1)
     batch: int = Field(default=16, ge=2)

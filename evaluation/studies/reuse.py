@@ -14,7 +14,7 @@ from generators.fitted import NetworkGenerator
 from generators.protocol import MODEL
 from runtime.config import digest
 from runtime.errors import InputError
-from runtime.rundir import read_json, write_bytes, write_json
+from runtime.rundir import read_json, write_json
 from runtime.seeds import seed_of
 
 MODELS = f"generators/*/seed-*/{MODEL}/config.json"
@@ -26,7 +26,8 @@ def take_over(study: Study, trainings: Sequence[Training]) -> None:
     """Copy those generators of a study that another study has trained, so that none is trained twice.
 
     Only the same is taken: settings, seed, classes, size, training cells, first weights and monitor, by their
-    digest. One whose training has begun here is not replaced.
+    digest. How it draws (guidance, sampler) is no part of its training, unless a monitor looked at what it
+    drew: the copy draws as this study wants. One whose training has begun here is not replaced.
 
     Args:
         study: Its directory entered; nobody works there yet.
@@ -37,15 +38,20 @@ def take_over(study: Study, trainings: Sequence[Training]) -> None:
         begun = (target / MODEL / "config.json").exists() or (target / "checkpoints").exists()
         if kind in RESAMPLERS or begun or not trainings:
             continue
-        identity = _blank(study, kind, seed).identify(study.split.train, study.watch)
-        same = [where for where, saved in trainings if digest(_part(saved, identity)) == digest(identity)]
+        blank = _blank(study, kind, seed)
+        identity = blank.identify(study.split.train, study.watch)
+        free = frozenset() if study.watch else blank.settings.AFTER_TRAINING
+        own = digest(_trained_as(identity, identity, free))
+        same = [where for where, saved in trainings if digest(_trained_as(saved, identity, free)) == own]
         if same:
             study.say(f"the {kind} generator, seed {seed}, is that of {same[0]}")
-            _copy(same[0], target)
+            _copy(same[0], target, identity["settings"])
 
 
-def _part(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: saved.get(key) for key in identity}
+def _trained_as(saved: Mapping[str, Any], like: Mapping[str, Any], free: frozenset[str]) -> dict[str, Any]:
+    """The parts of a saved identity on which its weights depend."""
+    settings = {key: value for key, value in (saved.get("settings") or {}).items() if key not in free}
+    return {**{key: saved.get(key) for key in like}, "settings": settings}
 
 
 def finished_trainings(folders: Sequence[Path]) -> list[Training]:
@@ -86,13 +92,18 @@ def _blank(study: Study, kind: str, seed: int) -> NetworkGenerator:
     return made
 
 
-def _copy(found: Path, target: Path) -> None:
-    """Copy what a training left but its checkpoints; config.json of the model last, which makes it whole."""
+def _copy(found: Path, target: Path, settings: Mapping[str, Any]) -> None:
+    """Copy what a training left but its checkpoints; config.json of the model last, which makes it whole.
+
+    Its samples stay behind where the copy is to draw otherwise.
+    """
     last = Path(MODEL) / "config.json"
+    config = read_json(found / last)
+    behind = {"checkpoints"} if config["settings"] == settings else {"checkpoints", "samples"}
     files = [file.relative_to(found) for file in sorted(found.rglob("*")) if file.is_file()]
     for file in files:
-        if file.parts[0] != "checkpoints" and file != last:
+        if file.parts[0] not in behind and file != last:
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(found / file, target / file)
     write_json(target / "seconds.json", {**read_json(found / "seconds.json"), "taken_from": str(found)})
-    write_bytes(target / last, (found / last).read_bytes())
+    write_json(target / last, {**config, "settings": settings})

@@ -85,7 +85,8 @@ class StudySettings(Settings):
             GPU; ``auto`` is one for each GPU, or without a GPU for each core.
         cluster: A cluster that runs the trials in place of this machine.
         reuse: Other studies, or folders of studies: a generator that one of them has trained with the same
-            settings, seed and cells is copied, and not trained again.
+            settings, seed and cells is copied, and not trained again; how it draws (guidance, sampler)
+            may differ.
     """
 
     data: DataSettings

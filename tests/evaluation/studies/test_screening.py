@@ -9,11 +9,13 @@ import pytest
 from tiny_study import CELLS, ENCODER, FAST, GAN, UNFILTERED
 
 from cells.cellset import CellSet
+from cells.reading import read_set
 from classifiers.training import Classifier
 from evaluation.benchmark import run_study
 from evaluation.reports.report import read_study
 from evaluation.studies.screening import screened
 from evaluation.studies.settings import StudySettings
+from generators import load as load_generator
 from generators.fitted import NetworkGenerator
 from runtime.config import validate
 from runtime.errors import InputError
@@ -121,6 +123,24 @@ def test_a_generator_of_another_study_is_copied(
         np.sum([json.loads(f.read_text())["seconds"] for f in first.glob("generators/gan/*/seconds.json")]),
         abs=0.1,
     )
+
+
+def test_a_model_that_is_to_draw_otherwise_is_not_trained_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"steps": 2, "batch": 4, "channels": [8, 16], "attention": False, "sampling_steps": 2}
+    wanted = {"strategies": ["real", "diffusion"], "seeds": 1}
+    run_study(tiny(generators={"diffusion": recipe}, **wanted), tmp_path / "first", print)
+    monkeypatch.setattr(NetworkGenerator, "_learn", never)
+    other = {"diffusion": {**recipe, "guidance": 4.0, "sampler": "heun", "sampling_steps": 6}}
+    run_study(tiny(generators=other, reuse=[tmp_path / "first"], **wanted), tmp_path / "other", print)
+    model = "generators/diffusion/seed-0/model"
+    first, again = (load_generator(tmp_path / out / model) for out in ("first", "other"))
+    assert (first.settings.guidance, again.settings.guidance) == (1.5, 4.0)
+    ours, theirs = (read_set(tmp_path / out / "synthetic/diffusion/seed-0") for out in ("other", "first"))
+    assert {record["guidance"] for record in ours.provenance} == {4.0}
+    assert not np.array_equal(ours.pixels, theirs.pixels)
+    assert not (tmp_path / "other" / model).with_name("samples").exists(), "they are of the other guidance"
 
 
 @pytest.mark.parametrize(
