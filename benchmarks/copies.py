@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 from pydantic import Field
 
 from cells.cellset import CellSet
-from evaluation.copies.memorization import CopyDetector
+from evaluation.copies.detector import CopyDetector
 from evaluation.scores.folders import read_folder
 from runtime.command import run_command, words_parser
 from runtime.config import Settings, load_config

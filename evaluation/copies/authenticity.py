@@ -5,15 +5,13 @@ Both are told beside the share that unseen real cells score: only against that d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.copies.detector import CopyDetector
 from evaluation.copies.nearest import Neighborhood, neighbors
-
-if TYPE_CHECKING:
-    from evaluation.copies.memorization import CopyDetector
 
 MEMORIZED = 1 / 3  # of the distance to the second nearest
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cells.cellset import CellSet
 from classifiers.training import Classifier
-from evaluation.copies.memorization import CopyDetector
+from evaluation.copies.detector import CopyDetector
 from evaluation.features.encoders import Encoder
 from evaluation.filters.curation import CurationSettings, RealCells, filters, passing, to_quota
 from evaluation.filters.diversity import within

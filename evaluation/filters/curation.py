@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cells.cellset import CellSet
 from classifiers.training import Classifier
-from evaluation.copies.memorization import CopyDetector
+from evaluation.copies.detector import CopyDetector
 from evaluation.filters.calibration import Calibration
 from evaluation.filters.diversity import covering, within
 from evaluation.filters.realism import Realism

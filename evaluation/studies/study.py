@@ -21,7 +21,7 @@ from cells.split_file import write_split
 from cells.stacks import one_each
 from classifiers.samples import Samples
 from classifiers.training import Classifier
-from evaluation.copies.memorization import CopyDetector
+from evaluation.copies.detector import CopyDetector
 from evaluation.features.encoders import Encoder, InceptionSettings, build_encoder
 from evaluation.jobs.where import NOT_THE_STUDY, pool_size
 from evaluation.studies.checks import check_additions, check_generators, check_strategies

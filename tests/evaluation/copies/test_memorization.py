@@ -10,7 +10,8 @@ from PIL import Image
 
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
-from evaluation.copies.memorization import CopyDetector, Group, chance, near_copies
+from evaluation.copies.detector import CopyDetector, Group
+from evaluation.copies.memorization import chance, near_copies
 from evaluation.copies.pairs import pairs_sheet
 from runtime.errors import InputError
 

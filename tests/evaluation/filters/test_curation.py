@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cells.cellset import CellSet
 from cells.phantom import CLASSES, phantoms
 from classifiers.training import Classifier
-from evaluation.copies.memorization import CopyDetector
+from evaluation.copies.detector import CopyDetector
 from evaluation.filters.curation import CurationSettings, RealCells, curate, to_quota
 from runtime.errors import InputError
 
