@@ -15,6 +15,7 @@ import numpy as np
 
 from cells import sources
 from cells.balance import BalancePlan, plan_balance
+from cells.found_pairs import FoundPairs, found_pairs, write_pairs
 from cells.preprocessing import preprocessed
 from cells.split import Split, divide, require_real
 from cells.split_file import write_split
@@ -38,6 +39,8 @@ from runtime.lease import FOLDER, holding
 from runtime.progress import duration
 from runtime.rundir import RunDir, read_json, write_json
 from runtime.seeds import seed_of
+
+NEAR = "near_duplicates.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Study:
     run: RunDir
     split: Split
     say: Callable[[str], None]
+    near: FoundPairs | None = None  # None where none were looked for
 
     @cached_property
     def depth(self) -> int:
@@ -279,10 +283,12 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
         if path is not None and not path.exists():
             raise InputError(f"{key}={path}: no such file; set it to where the weights are.")
     assert not isinstance(settings.preprocess, dict), "several preprocessings are several studies"
-    split = preprocessed(divide(sources.load(settings.data), settings.split), settings.preprocess)
+    cells = sources.load(settings.data)
+    near = found_pairs(cells, run.path / NEAR) if settings.split.near_duplicates else None
+    split = preprocessed(divide(cells, settings.split, near.pairs if near else ()), settings.preprocess)
     require_real(split.val, "validation")
     require_real(split.test, "test")
-    study = Study(settings, run, split, say)
+    study = Study(settings, run, split, say, near)
     check_additions(settings, study.depth)
     assert study.rare  # it and the shortfall refuse what cannot work
     assert study.shortfall is not None
@@ -292,7 +298,7 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
 
 
 def claim(study: Study) -> None:
-    """Note the split in the study's directory, or refuse cells that are not those it began with.
+    """Note split and near duplicates in the study's directory, or refuse cells that it did not begin with.
 
     Raises:
         InputError: If the directory holds a study of other cells.
@@ -305,6 +311,8 @@ def claim(study: Study) -> None:
     if split.preprocessing is not None:
         split.preprocessing.save(study.run.path)
     write_split(known, split, study.settings.split)
+    if study.near is not None:
+        write_pairs(study.run.path / NEAR, study.near)
 
 
 def time_left(study: Study) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cells import sources
+from cells import found_pairs, sources
+from cells.cellset import CellSet
 from cells.split import SplitSettings, divide, folds
 from cells.split_file import read_split
 from evaluation.studies.settings import StudySettings
@@ -41,6 +42,23 @@ def test_its_split_is_kept_as_a_file_that_makes_it_again(tmp_path: Path) -> None
     assert again.split.digest == study.split.digest
     claim(again)
     assert (tmp_path / "again" / "split.json").read_bytes() == file.read_bytes()
+
+
+def test_the_processes_of_a_study_look_for_near_duplicates_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_: CellSet) -> Any:
+        raise AssertionError("these cells have been looked at")
+
+    monkeypatch.setattr(found_pairs, "_remembered", {})
+    study = opened(tmp_path / "study")
+    claim(study)
+    monkeypatch.setattr(found_pairs, "_remembered", {})
+    monkeypatch.setattr(found_pairs, "near_duplicates", never)
+    assert opened(tmp_path / "study").split.digest == study.split.digest
+    monkeypatch.setattr(found_pairs, "_remembered", {})
+    with pytest.raises(AssertionError, match="have been looked at"):
+        opened(tmp_path / "other")
 
 
 def test_studies_of_all_folds_test_every_cell_once(tmp_path: Path) -> None:
