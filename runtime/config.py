@@ -14,6 +14,8 @@ from yaml import YAMLError
 
 from runtime.errors import InputError, suggest
 
+COMMAND_LINE = "command line"
+
 
 class Settings(BaseModel):
     """Base of all settings: immutable, and a key that is not declared is an error."""
@@ -41,15 +43,29 @@ def load_config(model: type[T], path: Path | None, overrides: Sequence[str] = ()
         plain = OmegaConf.to_container(raw, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(f"{path or 'overrides'}: {str(error).splitlines()[0]}.") from None
-    return validate(model, plain, str(path) if path else "command line")
+    return validate(model, plain, str(path) if path else COMMAND_LINE, overrides)
 
 
-def validate(model: type[T], values: Any, where: str) -> T:
-    """Validate plain values against a settings class; see `load_config`."""
+def validate(model: type[T], values: Any, where: str, overrides: Sequence[str] = ()) -> T:
+    """Validate plain values against a settings class; see `load_config`.
+
+    Args:
+        model: The settings class.
+        values: What it is made of.
+        where: Where they come from, in words.
+        overrides: Words such as ``generator.steps=200`` that some of them come from instead.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {_sentence(error, model, values)}") from None
+        key, said = _sentence(error, model, values)
+        raise InputError(f"{COMMAND_LINE if _given(key, overrides) else where}: {said}") from None
+
+
+def _given(key: str, overrides: Sequence[str]) -> bool:
+    """Whether a key, one above it or one below it is among the overrides."""
+    words = [word.partition("=")[0] for word in overrides]
+    return bool(key) and any(f"{key}.".startswith(f"{word}.") or word.startswith(f"{key}.") for word in words)
 
 
 def _read(path: Path | None) -> DictConfig:
@@ -71,14 +87,34 @@ def _dotted(overrides: Sequence[str]) -> DictConfig:
         key, equals, _ = word.partition("=")
         if not equals or not key:
             raise InputError(f"'{word}': an override is written key=value, e.g. data.image_size=28.")
-    try:
-        return OmegaConf.from_dotlist(list(overrides))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise InputError(f"overrides: {str(error).splitlines()[0]}.") from None
+        try:
+            OmegaConf.from_dotlist([word])
+        except (OmegaConfBaseException, YAMLError) as error:
+            said = " ".join(str(error).split()).rstrip(".")
+            raise InputError(
+                f"'{word}': is not readable as YAML ({said}); within braces write a space after each colon."
+            ) from None
+    read = OmegaConf.from_dotlist(list(overrides))
+    glued = _glued(OmegaConf.to_container(read, resolve=False))
+    if glued is not None:
+        name, _, value = glued.partition(":")
+        raise InputError(
+            f"{COMMAND_LINE}: '{glued}' lacks a space after the colon; write '{name}: {value}', and quote "
+            "the whole word, as in 'counts={a: 16}'."
+        )
+    return read
 
 
-def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> str:
-    """The first problem in words; the rest as a count."""
+def _glued(value: Any) -> str | None:
+    """A key such as ``a:16``, which YAML reads as a key without a value where ``a: 16`` was meant."""
+    if isinstance(value, dict):
+        keys = (key for key, one in value.items() if one is None and isinstance(key, str) and ":" in key)
+        return next(keys, None) or next(filter(None, map(_glued, value.values())), None)
+    return next(filter(None, map(_glued, value)), None) if isinstance(value, list) else None
+
+
+def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> tuple[str, str]:
+    """The key of the first problem, and the problem in words; the rest as a count."""
     problems = error.errors(include_url=False)
     first = problems[0]
     if first["type"] == "missing":  # often because it is misspelled: that key says more
@@ -89,9 +125,9 @@ def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> st
     key = _key(first, values)
     if first["type"] == "extra_forbidden":
         siblings = _known_keys(model, first["loc"][:-1])
-        return f"unknown key '{key}'.{suggest(str(first['loc'][-1]), siblings)}"
+        return key, f"unknown key '{key}'.{suggest(str(first['loc'][-1]), siblings)}"
     if first["type"] == "missing":
-        return f"'{key}' is missing; set it in the YAML or as {key}=VALUE."
+        return key, f"'{key}' is missing; set it in the YAML or as {key}=VALUE."
     if first["type"].startswith("union_tag"):
         options = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected_tags", ""))
         tag = first.get("ctx", {}).get("tag")
@@ -99,14 +135,14 @@ def _sentence(error: ValidationError, model: type[BaseModel], values: Any) -> st
         if not tag:
             options = list(_variants(_at(model, first["loc"])))
             said = f"'{key}.kind' is missing, on which the other keys of '{key}' depend; set it as well."
-        return said + suggest(str(tag or ""), options)
+        return key, said + suggest(str(tag or ""), options)
     # A value that may be of several types fails each of them: say all that it could be.
     same = [problem for problem in problems if _key(problem, values) == key]
     reasons = "; or: ".join(dict.fromkeys(map(_reason, same)))
     more = len(problems) - len(same)
     said = f"'{key}' = {first.get('input')!r}: {reasons}" if key else reasons  # no key: of several together
     text = said if said.endswith("?") else f"{said}."
-    return text + (f" ({more} more like this.)" if more else "")
+    return key, text + (f" ({more} more like this.)" if more else "")
 
 
 def _reason(problem: Any) -> str:

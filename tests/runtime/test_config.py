@@ -78,6 +78,35 @@ def test_a_mistake_is_named_with_its_key_and_the_fix(overrides: list[str], words
         assert word in message
 
 
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("rats=1", "command line: unknown key 'rats'"),
+        ("tool={kind: pan}", "command line: 'tool.lid' is missing"),
+        ("guests=[ana]", "command line: 'guests'"),
+        ("rate=2", r"kitchen\.yaml: unknown key 'fil'"),
+    ],
+)
+def test_what_the_command_line_gave_is_not_blamed_on_the_file(
+    override: str, where: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "kitchen.yaml"
+    file.write_text("fil: full\n" if override == "rate=2" else "fill: full\n")
+    with pytest.raises(InputError, match=f"^(.*/)?{where}"):
+        load_config(Kitchen, file, [override])
+
+
+@pytest.mark.parametrize("word", ["fill={a:16}", "tool.x={b: {a:16}}", "guests=[{a:16, c: 2}]"])
+def test_a_colon_without_a_space_is_named(word: str) -> None:
+    with pytest.raises(InputError, match="'a:16' lacks a space after the colon; write 'a: 16'"):
+        load_config(Kitchen, None, [word])
+
+
+def test_a_word_that_is_no_yaml_is_named() -> None:
+    with pytest.raises(InputError, match=r"'fill=\{b:\{a:16\}\}': is not readable as YAML .* a space after"):
+        load_config(Kitchen, None, ["rate=2", "fill={b:{a:16}}"])
+
+
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.yaml: no such config file"):
         load_config(Kitchen, tmp_path / "absent.yaml")
