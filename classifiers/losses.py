@@ -180,4 +180,5 @@ LOSSES: dict[str, Callable[[Tensor], Loss]] = {
     "ldam": ldam,
     "ldam_weighted": ldam_weighted,
 }
+COUNTING_LOSSES = tuple(name for name in LOSSES if name not in ("cross_entropy", "focal"))  # by class counts
 COSINE_LOSSES = ("ldam", "ldam_weighted")  # those whose logits must be cosines

@@ -27,7 +27,7 @@ class Phase(Settings):
         fresh_head: Begin with fresh weights of the last layer.
         restart: Begin with a fresh optimizer and a learning rate that rises and falls anew; a phase that
             does not restart goes on where the one before it left off. A change of layers restarts anyway.
-        lr: Peak of its learning rate, as a share of that of the settings; counts where it restarts.
+        lr: Peak of its learning rate, as a share of that of the settings; for phases that restart.
     """
 
     share: Annotated[float, Field(gt=0, le=1)]
@@ -94,8 +94,14 @@ def step_ranges(phases: Sequence[Phase], steps: int) -> list[range]:
     """Which optimizer steps belong to each phase: together all of them, each once.
 
     Raises:
-        InputError: If a phase would have no step.
+        InputError: If a phase would have no step, or a rate of its own that does not come to count.
     """
+    for number, (phase, anew) in enumerate(zip(phases, restarts(phases), strict=True), start=1):
+        if phase.lr != 1 and not anew:
+            raise InputError(
+                f"classifier.phases: phase {number} has lr={phase.lr:g} and goes on at the rate of the one "
+                "before; set restart: true there, or leave lr out."
+            )
     ends = [round(steps * done) for done in accumulate(phase.share for phase in phases)]
     ends[-1] = steps
     ranges = [range(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]

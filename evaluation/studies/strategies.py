@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
+from classifiers.losses import COUNTING_LOSSES
 from classifiers.networks import EVERY_NETWORK
 from classifiers.phases import DEFERRED, FINETUNED, PRETRAINED, REAL_HEAD, RETRAINED, SMOTED
 from generators import RESAMPLERS
@@ -181,6 +182,7 @@ def strategy_of(name: str) -> Strategy:
     _check_cells(name, made, words)
     if made.only:
         _check_only(name, words)
+    _check_effect(name, decided)
     first, *rest = (part.about.removeprefix("real, plus " * made.only) for part in parts)
     about = "; ".join([first, *(text.removeprefix("real, ") for text in rest)])
     return replace(made, about=about, training=decided)
@@ -201,6 +203,23 @@ def _check_cells(name: str, made: Strategy, words: Sequence[str]) -> None:
         )
 
 
+def _check_effect(name: str, decided: Mapping[str, Any]) -> None:
+    """Refuse words on counts and weights where nothing in the training goes by these."""
+    phases = decided.get("phases", ())
+    losses = {decided.get("loss"), *(phase.loss for phase in phases)}
+    counted = losses & set(COUNTING_LOSSES) or decided.get("post_hoc") or decided.get("mixing") == "remix"
+    if "priors" in decided and not counted:
+        raise InputError(
+            f"the strategy '{name}' names 'real_priors', which changes nothing: its loss does not go by "
+            "class counts; join it with one that does, such as logit_adjustment, or leave it out."
+        )
+    if "synthetic_weight" in decided and phases and all(phase.cells != "all" for phase in phases):
+        raise InputError(
+            f"the strategy '{name}' names 'light_synthetic', which changes nothing: with pretrain no step "
+            "sees real and synthetic cells together; take finetune in place of pretrain, or leave it out."
+        )
+
+
 def _check_only(name: str, words: Sequence[str]) -> None:
     """Refuse words that tell real cells from synthetic ones where there are no real ones."""
     for word in words:
@@ -211,6 +230,18 @@ def _check_only(name: str, words: Sequence[str]) -> None:
                 f"the strategy '{name}' trains on synthetic cells alone, and '{word}' tells them from real "
                 "ones; leave out one of the two."
             )
+
+
+def plain_strategies(names: Sequence[str]) -> list[str]:
+    """Those that do nothing against imbalance: real cells alone, with whatever network and first weights."""
+    free = {"network", "width", "lr", "weights"}
+    plain = {"augmentation": "none"}  # of `unaugmented`
+    return [
+        name
+        for name in names
+        if (uses := strategy_of(name)).generator is None
+        and all(key in free or plain.get(key) == value for key, value in uses.training.items())
+    ]
 
 
 def dose_word(dose: Dose) -> str:

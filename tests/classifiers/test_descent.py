@@ -28,7 +28,8 @@ PLAIN = [
     for name, strategy in STRATEGIES.items()
     if strategy.generator is None and "weights" not in strategy.training  # those would be downloaded
 ]
-USED = [f"repeat+{name}" for name, use in USES.items() if use.training]
+COUNTED = "logit_adjustment+"  # real_priors stands beside what goes by class counts
+USED = [f"repeat+{COUNTED * (name == 'real_priors')}{name}" for name, use in USES.items() if use.training]
 
 
 def toy(counts: tuple[int, ...], seed: int = 0, origin: str = "real") -> CellSet:

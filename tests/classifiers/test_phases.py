@@ -45,6 +45,13 @@ def test_a_phase_without_a_step_is_refused() -> None:
         step_ranges(DEFERRED, 1)
 
 
+def test_a_rate_of_its_own_asks_for_a_restart() -> None:
+    plan = (Phase(share=0.5), Phase(share=0.5, lr=0.1))
+    with pytest.raises(InputError, match=r"phase 2 has lr=0\.1 and goes on .*; set restart: true"):
+        step_ranges(plan, 100)
+    step_ranges((Phase(share=0.5, lr=0.5), Phase(share=0.5, lr=0.1, trains="head")), 100)
+
+
 def test_a_phase_goes_on_unless_it_restarts_or_trains_other_layers() -> None:
     assert restarts(DEFERRED) == [True, False]
     assert cycles(DEFERRED, step_ranges(DEFERRED, 100)) == [range(100), range(100)]

@@ -3,15 +3,23 @@
 import pytest
 
 from classifiers.networks import EVERY_NETWORK
-from classifiers.phases import PRETRAINED
+from classifiers.phases import FINETUNED
 from classifiers.training import ClassifierSettings
 from evaluation.studies.settings import StudySettings
-from evaluation.studies.strategies import DECIDED, STRATEGIES, USES, USUAL, dose_word, strategy_of
+from evaluation.studies.strategies import (
+    DECIDED,
+    STRATEGIES,
+    USES,
+    USUAL,
+    dose_word,
+    plain_strategies,
+    strategy_of,
+)
 from runtime.config import to_dict, validate
 from runtime.errors import InputError
 
 
-@pytest.mark.parametrize("name", [*STRATEGIES, *(f"gan+{use}" for use in USES)])
+@pytest.mark.parametrize("name", [*STRATEGIES, *(f"gan+logit_adjustment+{use}" for use in USES)])
 def test_every_word_sets_what_a_classifier_has(name: str) -> None:
     wanted = dict(strategy_of(name).training)
     made = validate(ClassifierSettings, wanted, name)
@@ -81,6 +89,10 @@ def test_only_gan_and_diffusion_are_models() -> None:
         ("logit_adjustment+post_hoc", "class share twice"),
         ("gan+post_hoc+balanced_softmax", "take balanced_softmax or post_hoc"),
         ("real_priors", "names none; put one before it, e.g. diffusion.real_priors"),
+        ("gan+real_priors", "changes nothing: .* such as logit_adjustment"),
+        ("gan+focal+real_priors", "loss does not go by class counts"),
+        ("diffusion+crt+real_priors", "loss does not go by class counts"),
+        ("gan+pretrain+light_synthetic", "'light_synthetic', which changes nothing"),
         ("logit_adjustment+pretrain", "names none"),
         ("diffusion+pretrain+real_head", "decides its phases twice"),
         ("ldam_drw+crt", "decides its phases twice"),
@@ -102,13 +114,20 @@ def test_doses_and_uses_stand_beside_a_generator() -> None:
 
 
 def test_words_for_synthetic_cells_join_any_loss() -> None:
-    joined = strategy_of("diffusion+logit_adjustment+real_priors+light_synthetic+pretrain")
+    joined = strategy_of("diffusion+logit_adjustment+real_priors+light_synthetic+finetune")
     assert joined.training == {
         "loss": "logit_adjustment",
         "priors": "real",
         "synthetic_weight": 0.3,
-        "phases": PRETRAINED,
+        "phases": FINETUNED,
     }
+
+
+@pytest.mark.parametrize(
+    "word", ["ldam_drw", "class_weights", "post_hoc", "remix", "ldam", "balanced_softmax"]
+)
+def test_real_priors_join_all_that_goes_by_class_counts(word: str) -> None:
+    assert strategy_of(f"gan+{word}+real_priors").training["priors"] == "real"
 
 
 @pytest.mark.parametrize("key", DECIDED)
@@ -128,6 +147,11 @@ def test_a_study_leaves_to_strategies_what_they_decide(key: str) -> None:
         validate(StudySettings, {**plain, "classifier": {key: other}}, "here")
     study = validate(StudySettings, plain, "here")
     assert validate(StudySettings, to_dict(study), "here") == study
+
+
+def test_real_cells_alone_are_those_that_nothing_is_done_with() -> None:
+    names = ["unaugmented", "fast", "imagenet+resnet18", "balanced", "fast+focal", "repeat", "gan", "mixup"]
+    assert plain_strategies(names) == ["unaugmented", "fast", "imagenet+resnet18"]
 
 
 def test_a_network_is_a_word() -> None:
