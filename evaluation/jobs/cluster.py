@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from submitit import AutoExecutor
-from submitit.core.utils import DelayedSubmission
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from evaluation.jobs.running import Job, job_of, require_all
 from evaluation.jobs.where import SlurmSettings, jobs_folder
@@ -159,7 +159,7 @@ def _submit(
     try:
         with executor.batch():
             jobs = [executor.submit(SlurmJob(work, out.resolve(), part)) for part in parts]
-    except Exception as error:  # submitit's own kinds and subprocess's: all say what sbatch said
+    except (FailedJobError, FailedSubmissionError) as error:  # with what sbatch said
         last = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise InputError(
             f"cluster: sbatch refused the jobs ({last}); correct the keys of cluster."

@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from submitit import AutoExecutor
 from tiny_study import CELLS
 
 from evaluation.jobs.cluster import await_report, submit
 from evaluation.studies.settings import StudySettings
 from evaluation.studies.study import Study, open_study, trials
 from runtime.errors import InputError
-from runtime.rundir import RunDir, write_json
+from runtime.rundir import RunDir, write_json, write_text
 
 
 @pytest.fixture
@@ -33,6 +34,26 @@ def test_a_report_that_is_there_is_shown_and_not_submitted_again(
     monkeypatch.setenv("PATH", "")  # no sbatch
     report = submit(ended, print)
     assert report is None and await_report(ended, report) == {"told": True}
+
+
+def test_only_what_sbatch_refused_is_said_to_be_refused(
+    ended: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    for name, script in (("sbatch", "echo 'invalid partition' >&2; exit 1"), ("squeue", ""), ("srun", "")):
+        write_text(tools / name, f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    (ended.run.path / "report.md").unlink()
+    with pytest.raises(InputError, match=r"sbatch refused the jobs \(.*invalid partition"):
+        submit(ended, print)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AutoExecutor, "submit", full)
+    with pytest.raises(OSError, match="No space left"):
+        submit(ended, print)
 
 
 @pytest.mark.parametrize("change", ["a trial is missing", "a trial is newer", "no report"])
