@@ -50,7 +50,7 @@ from evaluation.studies.findings import measure, overall, save_pairs, save_strip
 from evaluation.studies.reuse import Training, finished_trainings, take_over
 from evaluation.studies.screening import finish_screening
 from evaluation.studies.settings import StudySettings
-from evaluation.studies.strategies import STRATEGIES, strategy_of
+from evaluation.studies.strategies import STRATEGIES, plain_strategies, strategy_of
 from evaluation.studies.study import (
     Study,
     Trial,
@@ -273,6 +273,7 @@ def gather(study: Study, qualities: list[dict[str, Any]], ablations: list[dict[s
             shared_generators=study.settings.generators_in_common(),
             unseen="unseen phantom cells" if phantom else "unseen real cells",
             answers=read_answers(study),
+            baselines=plain_strategies(study.settings.strategies),
         ),
         "cells": {**described_cells(study), "phantom": phantom},
         "notices": study.notices,

@@ -21,6 +21,7 @@ def conclude(
     shared_generators: bool | Mapping[str, int],
     unseen: str = "real test cells",
     answers: Answers | None = None,
+    baselines: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare the chosen strategies by the rule at the head of `evaluation.gains.statistics`.
 
@@ -33,6 +34,8 @@ def conclude(
         unseen: What the test cells are, in words.
         answers: Which test cells each trial got right. Without them the intervals are over seeds alone,
             and the sentence says so.
+        baselines: Where `real` was not run: the strategies of real cells alone, such as networks by name. The
+            study is broken if all of them are below the majority rate.
 
     Returns:
         `verdict` (one of `VERDICTS`, `the study is broken`, or `nothing to compare`), `sentence`,
@@ -45,7 +48,7 @@ def conclude(
     trials = Trials(records)
     ours = [s for s in trials.strategies if s in synthetic]
     rivals = [s for s in trials.strategies if s not in synthetic]
-    broken = _broken(trials, majority_rate, unseen)
+    broken = _broken(trials, majority_rate, unseen, baselines)
     if broken:
         return {"verdict": "the study is broken", "sentence": broken}
     if not ours or not rivals or not trials.seeds(*ours, *rivals):
@@ -105,14 +108,15 @@ def _scope(shared: bool | Mapping[str, int], strategy: str) -> str:
     return {0: "", 1: "for this generator"}.get(number, "for these generators")
 
 
-def _broken(trials: Trials, majority_rate: float, unseen: str) -> str:
-    if BASELINE not in trials.strategies:
+def _broken(trials: Trials, majority_rate: float, unseen: str, baselines: Sequence[str]) -> str:
+    known = [BASELINE] if BASELINE in trials.strategies else [s for s in baselines if trials.seeds(s)]
+    means = {s: float(trials.values(s, "accuracy", trials.seeds(s)).mean()) for s in known}
+    if not means or max(means.values()) >= majority_rate:
         return ""
-    accuracy = trials.values(BASELINE, "accuracy", trials.seeds(BASELINE)).mean()
-    if accuracy >= majority_rate:
-        return ""
+    best, accuracy = max(means.items(), key=lambda one: one[1])
+    which = "" if best == BASELINE else f" ({best}{', the best of several' * (len(means) > 1)})"
     return (
-        f"The study is broken: the classifier trained on real cells alone is right on "
+        f"The study is broken: the classifier trained on real cells alone{which} is right on "
         f"{accuracy:.1%} of the {unseen}, less than always answering the largest class "
         f"({majority_rate:.1%}), so no gain can be read from it."
     )
@@ -135,6 +139,12 @@ def lost_in_words(lost: Mapping[str, Any]) -> str:
     return f"{some} lost recall against it, {clear or 'none'} of them with its whole 95% interval below zero"
 
 
+def _cells_of(strategy: str) -> str:
+    """What a strategy with a generator trains on, in words: not all of them add to the real cells."""
+    alone = "only" in strategy.split("+")
+    return f"the cells of {strategy} in the place of all real ones" if alone else f"cells added by {strategy}"
+
+
 def _sentence(result: Mapping[str, Any], unseen: str) -> str:
     bounds = ""
     if result["low"] is not None:
@@ -147,7 +157,7 @@ def _sentence(result: Mapping[str, Any], unseen: str) -> str:
         cls, worst = next(iter(result["lost"].items()))
         lost = f"{lost_in_words(result['lost'])}; the most {cls} ({points(worst['mean'])} points)."
     return (
-        f"{word}{where}: with cells added by {result['synthetic']}, the mean recall of the rare "
+        f"{word}{where}: with {_cells_of(result['synthetic'])}, the mean recall of the rare "
         f"classes on {unseen} is {result['synthetic_mean']:.1%}, against "
         f"{result['rival_mean']:.1%} with {result['rival']}, the best strategy without generated "
         f"cells: {points(result['mean'])} points ({bounds}p = {result['p']:.3f}, "

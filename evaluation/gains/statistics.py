@@ -15,7 +15,8 @@ The rule, written down before any study is run:
 4. p <= 0.05 and the whole 95% interval above zero: `gain`. Below zero: `harm`.
 5. Otherwise: `no evidence of gain`.
 6. If `real` is right on fewer test cells than always answering the largest class would be, `the
-   study is broken`, whatever else it says.
+   study is broken`, whatever else it says. Where `real` was not run, what is real cells alone takes its
+   place (networks by name, `unaugmented`): the study is broken if all of these fall below.
 
 All other contrasts are secondary: every strategy against `real`, p-values by Holm, intervals over
 seeds alone, for these test cells. Harm is counted: the classes whose mean recall fell, and how many

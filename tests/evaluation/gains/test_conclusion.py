@@ -52,6 +52,30 @@ def test_a_baseline_below_the_majority_rate_breaks_the_study() -> None:
     assert result["verdict"] == "the study is broken" and "95.0%" in result["sentence"]
 
 
+@pytest.mark.parametrize(("majority", "broken"), [(0.85, False), (0.95, True)])
+def test_without_real_the_strategies_of_real_cells_alone_take_its_place(
+    majority: float, broken: bool
+) -> None:
+    records = [trial("fast", s, 0.8, accuracy=0.5) for s in range(6)]
+    records += [trial("resnet18", s, 0.8, accuracy=0.9) for s in range(6)]
+    records += [trial("balanced", s, 0.8, accuracy=0.99) for s in range(6)]
+    found = conclude(
+        records,
+        synthetic=SYNTHETIC,
+        majority_rate=majority,
+        shared_generators=False,
+        baselines=["fast", "resnet18"],
+    )
+    assert (found["verdict"] == "the study is broken") == broken
+    assert ("(resnet18, the best of several) is right on 90.0%" in found["sentence"]) == broken
+
+
+def test_what_stands_in_the_place_of_real_cells_is_not_said_to_be_added() -> None:
+    records = study({"real": 0.8, "gan+only": 0.9})
+    found = conclude(records, synthetic=["gan+only"], majority_rate=0.5, shared_generators=False)
+    assert found["sentence"].startswith("Gain: with the cells of gan+only in the place of all real ones, the")
+
+
 @pytest.mark.parametrize(
     ("means", "why"),
     [
