@@ -11,7 +11,7 @@ from evaluation.reports.latex import Cell, Table
 from evaluation.reports.pictures import Pictures
 from evaluation.reports.report_figures import GAIN, primary_gain
 from evaluation.reports.study_figures import forest_figure
-from evaluation.reports.tables import percent, points_interval
+from evaluation.reports.tables import percent, points_interval, scoped
 
 Results = dict[str, Any]
 HEADER = (
@@ -89,7 +89,7 @@ def _row(name: str, results: Results) -> list[Cell]:
         (points(found["mean"]), points_interval(found["low"], found["high"])),
         f"{found['p']:.3f}",
         str(found["n"]),
-        found["verdict"],
+        scoped(found),
     ]
 
 

@@ -18,7 +18,7 @@ from evaluation.reports.long_tables import design_csv
 from evaluation.reports.pages import render
 from evaluation.reports.pictures import Pictures
 from evaluation.reports.study_page import copiers
-from evaluation.reports.tables import percent, percent_interval, points_interval
+from evaluation.reports.tables import percent, percent_interval, points_interval, scoped
 from runtime.rundir import write_text
 
 Found = Mapping[str, Any]
@@ -69,7 +69,7 @@ def write_design_page(
     if found["kind"] == "dose":
         page["sentences"].insert(0, first["conclusion"]["sentence"])
     rows = [
-        {"name": name, "verdict": each["conclusion"]["verdict"], "page": page_of_study}
+        {"name": name, "verdict": scoped(each["conclusion"]), "page": page_of_study}
         for name, (page_of_study, each) in studies.items()
     ]
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)

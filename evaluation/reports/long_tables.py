@@ -10,6 +10,7 @@ from typing import Any
 Named = Sequence[tuple[str, Mapping[str, Any]]]  # name of a study, its results
 SUMMARY = ("mean", "low", "high", "n", "difference", "difference_low", "difference_high", "p", "verdict")
 CONTRAST = ("synthetic", "rival", "synthetic_mean", "rival_mean", "mean", "low", "high", "p", "n", "verdict")
+IN_WORDS = ("scope", "over")  # "for this generator", where seeds share one; what the interval is over
 TRIAL = ("strategy", "generator_seed", "classifier_seed", "fold")
 
 
@@ -58,11 +59,11 @@ def contrasts_csv(studies: Named) -> str:
         for key, value in results["conclusion"].items()
         if key not in CONTRAST and isinstance(value, (int, float))
     )
+    columns = (*CONTRAST, *further, *IN_WORDS)
     rows = [
-        {"study": name, **{k: results["conclusion"].get(k) for k in (*CONTRAST, *further)}}
-        for name, results in studies
+        {"study": name, **{k: results["conclusion"].get(k) for k in columns}} for name, results in studies
     ]
-    return _csv(("study", *CONTRAST, *further), rows)
+    return _csv(("study", *columns), rows)
 
 
 def design_csv(found: Mapping[str, Any]) -> str:

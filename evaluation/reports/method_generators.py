@@ -15,7 +15,7 @@ Results = Mapping[str, Any]
 
 def generator_sentences(results: Results) -> Iterator[str]:
     """The generators that the study's strategies took cells from."""
-    config, cells = results["config"], results["cells"]
+    config = results["config"]
     kinds = dict.fromkeys(strategy_of(name).generator for name in results["summary"])
     tellers = {"diffusion": _diffusion, "gan": _gan, "repeat": _repeat, "smote": _smote}
     for kind in kinds:
@@ -26,9 +26,45 @@ def generator_sentences(results: Results) -> Iterator[str]:
                 yield "Its training cells were flipped and turned by quarter turns."
     if any(strategy_of(name).models for name in results["summary"]):
         yield "Generators saw the training cells alone."
-    if any(kinds) and cells["added"]:
-        added = [f"{count:,} {name}" for name, count in cells["added"].items()]
-        yield f"The strategies with additional cells got {listed(added)}, unless their name says otherwise."
+    if any(strategy_of(name).models for name in results["summary"]):
+        yield from _watched(config.get("monitor"))
+    if any(kinds):
+        yield from _added(results)
+
+
+def _watched(monitor: Config | None) -> Iterator[str]:
+    """How validation cells chose the moment of a generator's training; rivals have no such choice."""
+    if monitor is None or monitor.get("choose") != "best":
+        return
+    best = {"kid": "lowest KID", "label_agreement": "highest label agreement"}[monitor["decide_by"]]
+    yield (
+        f"Every {monitor['every']:,} steps {monitor['cells']:,} cells of each class were drawn and compared "
+        f"with the validation cells, and the step of the {best} was kept (KID [@binkowski2018]; label "
+        "agreement by a classifier trained for this alone)."
+    )
+
+
+def _added(results: Results) -> Iterator[str]:
+    """How many cells strategies had besides the real ones, or in their place: as many as they trained on."""
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for name in results["summary"]:
+        uses = strategy_of(name)
+        if uses.generator is not None:
+            words = _counts(name, uses.only, results)
+            groups.setdefault((uses.only, words), []).append(name)
+    for (only, words), names in groups.items():
+        where = "In the place of the real cells" if only else "Beside the real cells"
+        yield f"{where}, {listed(names)} had {words}."
+
+
+def _counts(name: str, only: bool, results: Results) -> str:
+    """Cells per class that the trials of a strategy had but for the real ones, at most."""
+    real = {} if only else results["cells"]["train"]
+    trials = [t["train_counts"] for t in results["trials"] if t["strategy"] == name]
+    found = {c: [counts[c] - real.get(c, 0) for counts in trials] for c in trials[0]}
+    added = [f"{max(each):,} {cls}" for cls, each in found.items() if max(each)]
+    same = all(min(each) == max(each) for each in found.values())
+    return ("" if same else "at most ") + listed(added) if added else "none"
 
 
 def curation_sentences(results: Results) -> Iterator[str]:

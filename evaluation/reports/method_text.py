@@ -164,6 +164,9 @@ def _statistics_sentences(results: Results) -> Iterator[str]:
     yield f"The unit of the statistics is a seed with {unit}; there were {seeds}."
     if config["shared_generators"] and generators:
         yield "All units shared one generator of each kind: the results are conditional on these generators."
+    mixed = [name for name in results["summary"] if strategy_of(name).mixed_seeds]
+    if mixed:
+        yield f"Units of {listed(mixed)} took their cells from the generators of all units."
     if "mean" in found:
         yield (
             "The primary contrast was fixed before the test cells were looked at: the strategy with "

@@ -37,8 +37,10 @@ def _cells(page: Page, results: Results) -> list[Table]:
         ]
         for name in cells["classes"]
     ]
-    caption = f"Cells of each class, and synthetic cells added to the training set ({page['name']})."
-    return [Table("cells", caption, ["Class", "Training", "Validation", "Test", "Added"], rows)]
+    caption = (
+        f"Cells of each class, and the most additional cells that any strategy trains on ({page['name']})."
+    )
+    return [Table("cells", caption, ["Class", "Training", "Validation", "Test", "Added, at most"], rows)]
 
 
 def _scores(page: Page, results: Results) -> list[Table]:

@@ -19,6 +19,9 @@ from evaluation.studies.comparison import compare, comparison_table
 from runtime.errors import InputError
 from runtime.rundir import read_json, write_text
 
+LEAD = "Would synthetic cells of the rare classes have made the classifier better?"
+WITHOUT_MODELS = "How well are the rare classes told with each strategy? No strategy had generated cells."
+
 
 def read_study(folder: Path) -> Study:
     """Read a finished study.
@@ -63,10 +66,10 @@ def write_report(studies: Sequence[Study], out: Path) -> None:
     named = [(name, results) for name, _, results in studies]
     together = across(named, Pictures(out, out / "figures"))
     write_paper(contexts, [results for _, results in named], prefixes, together, out, title)
-    found = compare(named)
+    found, lead = compare(named), LEAD if any(context["models"] for context in contexts) else WITHOUT_MODELS
     axis = None if found is None else comparison_table(found)
     for name in ("report.html", "report.md"):
-        render(f"{name}.j2", out / name, title=title, studies=contexts, across=together, axis=axis)
+        render(f"{name}.j2", out / name, title=title, lead=lead, studies=contexts, across=together, axis=axis)
     for name, content in (
         ("summary", summary_csv(named)),
         ("trials", trials_csv(named)),

@@ -75,7 +75,9 @@ def counts_figure(before: Mapping[str, int], added: Mapping[str, int], kind: str
     axes.set_xlabel("training cells (log scale)")
     if added:
         handles = [Patch(color=REAL), Patch(facecolor=MADE, hatch="///", edgecolor="white", linewidth=0)]
-        axes.legend(handles, [kind, "added"], frameon=False, loc="lower right")
+        axes.legend(
+            handles, [kind, "added at most"], frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2
+        )
     return figure
 
 

@@ -62,6 +62,7 @@ def study_page(study: Study, out: Path, prefix: str) -> dict[str, Any]:
     shown = [m for m in known if all(m in figures for figures in results["summary"].values())]
     return {
         "name": name,
+        "models": models,
         "verdict": _verdict(conclusion, results["config"]["shared_generators"]),
         "tiles": _tiles(conclusion),
         "notices": [*copiers(results), *results["notices"]],
@@ -160,7 +161,7 @@ def _strips(results: Results, pictures: Pictures) -> list[dict[str, Any]]:
     shown = [c for c in results["strips"] if c in rare] + [c for c in results["strips"] if c not in rare]
     return [
         {
-            "name": f"{c}: {train[c]:,} {names['real']} + {added[c]:,}",
+            "name": f"{c}: {train[c]:,} {names['real']} + up to {added[c]:,}",
             "rare": c in rare,
             "rows": [
                 {
@@ -210,6 +211,8 @@ def _reading(results: Results) -> str:
             f"With this few seeds the smallest p they could reach is {min(least, 1.0):.2f}, so none of "
             "them can be called a gain or harm whatever the figures: read the intervals. "
         )
+    if results["config"]["shared_generators"] and any(strategy_of(s).models for s in results["summary"]):
+        text += "All seeds share one generator of each kind: what strategies with its cells show is for it. "
     return text
 
 
@@ -247,7 +250,7 @@ def _agreement(results: Results, pictures: Pictures) -> dict[str, Any] | None:
         right = sum(line[i] for i, line in enumerate(first["real_matrix"])) / max(first["ceiling_n"], 1)
         image = pictures.plot("agreement-real", agreement_figure(first["real_matrix"], first["classes"]))
         name = f"unseen {real_word(results['cells'])} cells"
-        rows.append({"name": name, "share": f"{right:.1%}", "image": image})
+        rows.append({"name": name, "share": f"{right:.1%}", "image": image, "real": True})
     ceiling = percent(first["ceiling"]) + "% of them, at the same mix of classes"
     return {"ceiling": ceiling, "generators": rows, "pairs": pairs}
 

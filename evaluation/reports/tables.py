@@ -51,6 +51,11 @@ def points_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{points(low)} to {points(high)}"
 
 
+def scoped(conclusion: Mapping[str, Any]) -> str:
+    """A verdict, and which generators it holds for where seeds share them: ``gain, for this generator``."""
+    return ", ".join(filter(None, (conclusion["verdict"], conclusion.get("scope"))))
+
+
 def counted(n: int, one: str, more: str) -> str:
     """A number with its noun: ``1 class``, ``3 classes``."""
     return f"{n:,} {one if n == 1 else more}"
@@ -210,7 +215,7 @@ def _table(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     classes = list(group[0]["per_class"])
     return {
         "title": f"Features of {mark['encoder']}: {mark['n_reference']:,} reference cells of "
-        f"{len(mark.get('classes', classes))} classes",
+        f"{counted(len(mark.get('classes', classes)), 'class', 'classes')}",
         "generators": kinds,
         "rows": [
             row

@@ -54,12 +54,13 @@ def trial(strategy: str, seed: int) -> dict[str, Any]:
         "metrics": scores,
         "validation": scores,
         "confusion": [[8, 2], [0, 0]],
+        "train_counts": {CLASSES[0]: 10 + 40 * made, CLASSES[1]: 400},
         "seconds": {"classifier": 360.0, **({"generator": 3240.0} if made else {})},
         "fidelity": {"agreement": 0.9} if made else None,
     }
 
 
-def results(**config: Any) -> dict[str, Any]:
+def results(shared: bool = False, **config: Any) -> dict[str, Any]:
     trials = [trial(s, seed) for s in MEANS for seed in range(6)]
     counts = {CLASSES[0]: 10, CLASSES[1]: 400}
     return {
@@ -83,7 +84,7 @@ def results(**config: Any) -> dict[str, Any]:
         "trials": trials,
         "summary": summarize(trials),
         "conclusion": conclude(
-            trials, synthetic=["gan+logit_adjustment"], majority_rate=0.5, shared_generators=False
+            trials, synthetic=["gan+logit_adjustment"], majority_rate=0.5, shared_generators=shared
         ),
         "cells": {
             "classes": CLASSES,
@@ -108,7 +109,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The joined report of two studies on different data, the second one harmed."""
     folder = tmp_path_factory.mktemp("studies")
     for name, kind in (("first_one", "pbc"), ("second", "raabin")):
-        write_json(folder / name / "results.json", results(data={"kind": kind}))
+        write_json(folder / name / "results.json", results(shared=True, data={"kind": kind}))
         write_bytes(folder / name / "pictures" / "cell.png", strip(np.zeros((3, 8, 8, 3), np.uint8), 2))
     write_report([read_study(folder / name) for name in ("first_one", "second")], folder / "both")
     return folder / "both"
@@ -132,6 +133,10 @@ def test_a_figure_is_the_same_file_each_time() -> None:
 def test_studies_of_several_data_sets_have_a_row_each_and_are_not_pooled(reports: Path) -> None:
     text = (reports / "report.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith(("| first_one |", "| second |"))]
+    assert all(row.endswith("| gain, for this generator |") for row in rows)
+    (contrast, _) = csv.DictReader(io.StringIO((reports / "tables" / "contrasts.csv").read_text()))
+    told = [contrast[column] for column in ("verdict", "scope", "over")]
+    assert told == ["gain", "for this generator", "seeds"]
     assert len(rows) == 2 and "| pbc |" in rows[0] and "| raabin |" in rows[1]
     assert all("+5.0" in row and "0.031" in row and row.count("|") == rows[0].count("|") for row in rows)
     assert "The studies are not pooled" in text
@@ -200,9 +205,10 @@ def test_the_method_says_what_was_used_and_nothing_else() -> None:
         "probability below 0.25",
         "a seed with its own classifier",
         "(gan+logit_adjustment and logit_adjustment)",
+        f"Beside the real cells, gan+logit_adjustment had 40 {CLASSES[0]}.",
     ):
         assert words in text, words
-    for words in ("diffusion", "777", "SMOTE", "sener2018", "X-ray", "shared"):
+    for words in ("diffusion", "777", "SMOTE", "sener2018", "X-ray", "shared", "at most", "of all units"):
         assert words not in text, words
 
 
@@ -224,6 +230,35 @@ def test_the_method_follows_the_settings() -> None:
         assert words in made and words not in text, words
     assert "divided by ten" in method_text(results(classifier={**network, "schedule": "milestones"}))
     assert "source to be cited here" in method_text(results(data={"kind": "folder", "root": "x"}))
+
+
+def test_the_method_says_how_many_cells_each_strategy_had() -> None:
+    """Not the most that any of them had, and not beside the real cells what stood in their place."""
+    had = {"real": 0, "gan": 40, "repeat": 40, "gan+x10": 100, "gan+only": 7, "gan+mixed_seeds": 40}
+    found = results()
+    found["summary"] = dict.fromkeys(had, found["summary"]["real"])
+    found["trials"] = [
+        {"strategy": name, "train_counts": {"rare": n + 10 * (name != "gan+only"), "plenty": 400 * (n != 7)}}
+        for name, n in had.items()
+    ]
+    found["trials"].append({"strategy": "gan+x10", "train_counts": {"rare": 50, "plenty": 400}})
+    found["cells"] |= {"rare": ["rare"], "train": {"rare": 10, "plenty": 400}}
+    text = method_text(found)
+    for words in (
+        "Beside the real cells, gan, repeat and gan+mixed_seeds had 40 rare.",
+        "Beside the real cells, gan+x10 had at most 100 rare.",
+        "In the place of the real cells, gan+only had 7 rare.",
+        "Units of gan+mixed_seeds took their cells from the generators of all units.",
+    ):
+        assert words in text, words
+
+
+def test_the_method_says_that_validation_chose_the_moment() -> None:
+    watch = {"every": 500, "cells": 64, "decide_by": "kid", "choose": "best"}
+    text = method_text(results(monitor=watch))
+    assert "Every 500 steps 64 cells of each class" in text and "step of the lowest KID was kept" in text
+    for other in (None, {**watch, "choose": "last"}):
+        assert "was kept" not in method_text(results(monitor=other))
 
 
 def test_networks_of_their_own_are_not_called_the_same() -> None:

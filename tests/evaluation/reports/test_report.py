@@ -44,6 +44,7 @@ def one_trial(strategy: str, seed: int) -> dict[str, Any]:
         "metrics": scores,
         "validation": scores,
         "confusion": [[8, 2], [0, 10]],
+        "train_counts": {CLASSES[0]: 10 + 40 * ("generator" in seconds), CLASSES[1]: 400},
         "seconds": seconds,
     }
 
@@ -222,6 +223,9 @@ def test_markup_in_a_class_name_stays_text_in_markdown(study: Path) -> None:
         "On 2 processor cores",
         "too small to tell",
         "smallest p they could reach is 0.12",
+        "All seeds share one generator of each kind",
+        "10 phantom + up to 40",
+        "are given the class they were asked for",
         "shared_generators: true",
     ],
 )
@@ -264,6 +268,21 @@ def test_several_studies_share_a_page(study: Path, tmp_path: Path) -> None:
     page = Page((tmp_path / "report.html").read_text())
     assert "2 studies" in page.words and page.words.count("What it cost") == 2
     assert (tmp_path / "figures" / "1-gains.png").is_file()
+
+
+def test_a_study_without_generated_cells_does_not_ask_about_them(study: Path, tmp_path: Path) -> None:
+    plain = results()
+    plain["trials"] = [t for t in plain["trials"] if t["strategy"] not in ("gan", "diffusion")]
+    plain |= {"fidelity": [], "funnels": [], "ablations": [], "strips": {}}
+    plain["summary"] = summarize(plain["trials"])
+    plain["conclusion"] = conclude(plain["trials"], synthetic=[], majority_rate=0.5, shared_generators=True)
+    plain["cells"]["added"] = {}
+    write_json(tmp_path / "plain" / "results.json", plain)
+    write_report([read_study(tmp_path / "plain")], tmp_path / "plain")
+    asked = "Would synthetic cells of the rare classes have made"
+    words = Page((tmp_path / "plain" / "report.html").read_text()).words
+    assert asked not in words and "No strategy had generated cells." in words and "share one" not in words
+    assert asked in Page((study / "report.html").read_text()).words
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
