@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,14 @@ class Answers:
         classes: Names of all classes, in the order of the labels.
         rare: Names of the rare ones.
         right: By strategy and seed: whether each test cell was given its class, shape (m,).
+        probabilities: By strategy and seed: shape (m, C), where they are known.
     """
 
     labels: NDArray[np.integer[Any]]
     classes: tuple[str, ...]
     rare: tuple[str, ...]
     right: Mapping[tuple[str, int], NDArray[np.bool_]]
+    probabilities: Mapping[tuple[str, int], NDArray[np.floating[Any]]] = field(default_factory=dict)
 
     def tables(
         self, strategy: str, other: str, seeds: Sequence[int], classes: Sequence[str]
@@ -55,7 +57,7 @@ def read_answers(study: Study) -> Answers:
     Raises:
         InputError: If a finished trial has none, or they are of other test cells.
     """
-    labels, right = study.counted.test.labels, {}
+    labels, right, known = study.counted.test.labels, {}, {}
     for trial in trials(study.settings):
         result = study.run.path / trial.folder / "result.json"
         if not result.exists():
@@ -67,5 +69,6 @@ def read_answers(study: Study) -> Answers:
             raise InputError(f"{file}: cannot be read; {again}") from error
         if len(found) != len(labels):
             raise InputError(f"{file}: has {len(found)} cells, the test split {len(labels)}; {again}")
+        known[trial.strategy, trial.classifier_seed] = found
         right[trial.strategy, trial.classifier_seed] = found.argmax(axis=1) == labels
-    return Answers(labels, study.counted.test.classes, study.rare, right)
+    return Answers(labels, study.counted.test.classes, study.rare, right, known)

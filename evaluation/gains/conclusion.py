@@ -10,6 +10,7 @@ import numpy as np
 from evaluation.gains.answers import Answers
 from evaluation.gains.choice import contenders, sign_flip_of_chosen
 from evaluation.gains.intervals import two_way_interval
+from evaluation.gains.same_accuracy import at_same_accuracy
 from evaluation.gains.statistics import BASELINE, CHOSEN_BY, Trials, points, verdict
 
 
@@ -42,8 +43,9 @@ def conclude(
         and, where there is a contrast: `synthetic`, `rival`, `contenders` (what could as well have
         been chosen as `synthetic`), `mean`, `low`, `high`, `p`, `n`, `seed_low` and `seed_high` (the
         interval over seeds alone), `over` (what `low` and `high` are over, in words), `scope` (such as
-        "for this generator", or empty), `synthetic_mean`, `rival_mean` and `lost` (classes whose mean
-        recall fell against the rival: `{class: {mean, low, high, p, n}}`, the largest loss first).
+        "for this generator", or empty), `synthetic_mean`, `rival_mean`, `lost` (classes whose mean
+        recall fell against the rival: `{class: {mean, low, high, p, n}}`, the largest loss first) and
+        `same_accuracy` (see `evaluation.gains.same_accuracy.at_same_accuracy`).
     """
     trials = Trials(records)
     ours = [s for s in trials.strategies if s in synthetic]
@@ -71,6 +73,7 @@ def conclude(
         "synthetic_mean": float(trials.values(best, CHOSEN_BY, seeds).mean()),
         "rival_mean": float(trials.values(rival, CHOSEN_BY, seeds).mean()),
         "lost": _lost(trials, best, rival, answers),
+        "same_accuracy": None if answers is None else at_same_accuracy(answers, best, rival, seeds),
     }
     return {**result, "sentence": _sentence(result, unseen)}
 
@@ -161,5 +164,19 @@ def _sentence(result: Mapping[str, Any], unseen: str) -> str:
         f"classes on {unseen} is {result['synthetic_mean']:.1%}, against "
         f"{result['rival_mean']:.1%} with {result['rival']}, the best strategy without generated "
         f"cells: {points(result['mean'])} points ({bounds}p = {result['p']:.3f}, "
-        f"{result['n']} paired seeds). {lost}"
+        f"{result['n']} paired seeds). {lost}{_same_accuracy_in_words(result['same_accuracy'])}"
+    )
+
+
+def _same_accuracy_in_words(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    reach = "" if found["low"] is None else f"{points(found['low'])} to {points(found['high'])}"
+    bounds = f"95% interval over seeds {reach}, " if reach else ""
+    missed = found["n"] - found["reached"]
+    best = f", or at {missed} of {found['n']} seeds as nearly as it can be" if missed else ""
+    return (
+        f" Shifted between rare and other classes until it is as accurate ({found['accuracy']:.1%}{best}), "
+        f"that rival comes to {found['rival_mean']:.1%}: {points(found['mean'])} points ({bounds}p = "
+        f"{found['p']:.3f})."
     )

@@ -69,7 +69,13 @@ def write_design_page(
     if found["kind"] == "dose":
         page["sentences"].insert(0, first["conclusion"]["sentence"])
     rows = [
-        {"name": name, "verdict": scoped(each["conclusion"]), "page": page_of_study}
+        {
+            "name": name,
+            "verdict": scoped(each["conclusion"]),
+            "page": page_of_study,
+            "gain": _in_points(each["conclusion"]),
+            "shifted": _in_points(each["conclusion"].get("same_accuracy")),
+        }
         for name, (page_of_study, each) in studies.items()
     ]
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
@@ -83,6 +89,13 @@ def write_design_page(
             studies=rows,
             config=text,
         )
+
+
+def _in_points(contrast: Mapping[str, Any] | None) -> str:
+    """A difference with its interval; empty where there is none."""
+    if contrast is None or "mean" not in contrast:
+        return ""
+    return f"{points(contrast['mean'])} ({points_interval(contrast['low'], contrast['high'])})"
 
 
 def notices_of(studies: Mapping[str, Mapping[str, Any]]) -> list[str]:

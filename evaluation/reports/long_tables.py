@@ -53,17 +53,21 @@ def trials_csv(studies: Named) -> str:
 
 def contrasts_csv(studies: Named) -> str:
     """One row a study: its primary contrast, with every number that its conclusion has."""
+    flat = [(name, _flat(results["conclusion"])) for name, results in studies]
     further = dict.fromkeys(
         key
-        for _, results in studies
-        for key, value in results["conclusion"].items()
+        for _, found in flat
+        for key, value in found.items()
         if key not in CONTRAST and isinstance(value, (int, float))
     )
     columns = (*CONTRAST, *further, *IN_WORDS)
-    rows = [
-        {"study": name, **{k: results["conclusion"].get(k) for k in columns}} for name, results in studies
-    ]
+    rows = [{"study": name, **{k: found.get(k) for k in columns}} for name, found in flat]
     return _csv(("study", *columns), rows)
+
+
+def _flat(conclusion: Mapping[str, Any]) -> dict[str, Any]:
+    shifted = conclusion.get("same_accuracy") or {}
+    return {**conclusion, **{f"same_accuracy_{key}": value for key, value in shifted.items()}}
 
 
 def design_csv(found: Mapping[str, Any]) -> str:

@@ -175,6 +175,13 @@ def _statistics_sentences(results: Results) -> Iterator[str]:
             f"{'exact ' * (found['n'] <= ENUMERATED)}two-sided sign-flip test [@fisher1935]."
         )
         yield from _interval_sentences(found)
+        if found.get("same_accuracy") is not None:
+            yield (
+                "Beside it we report the difference to the rival with shifted decisions: for each seed a "
+                "constant was added to the logits of the rare classes, chosen on the test cells in the "
+                "rival's favor, so that its rare recall is the highest at which it is as accurate as the "
+                "strategy with generated cells."
+            )
     compared = sum(f["mean_rare_recall"]["difference"] is not None for f in results["summary"].values())
     if compared:
         times = "contrast of a strategy" if compared == 1 else "contrasts of strategies"

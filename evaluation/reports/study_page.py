@@ -6,7 +6,7 @@ Everything comes from `results.json` and the pictures beside it: the cells are n
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,17 @@ def _tiles(conclusion: dict[str, Any]) -> list[dict[str, str]]:
             "value": f"p = {conclusion['p']:.3f}",
             "label": f"sign-flip test, {conclusion['n']} paired seeds",
         },
+        *_shifted_tile(conclusion.get("same_accuracy")),
         {"value": str(len(conclusion["lost"])), "label": "classes that lost recall against the rival"},
     ]
+
+
+def _shifted_tile(shifted: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    if shifted is None:
+        return []
+    interval = points_interval(shifted["low"], shifted["high"])
+    label = f"points with the rival shifted to the same accuracy; 95% interval over seeds {interval}"
+    return [{"value": points(shifted["mean"]), "label": label}]
 
 
 def _counts_title(cells: dict[str, Any]) -> str:

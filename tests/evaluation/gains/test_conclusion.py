@@ -122,6 +122,31 @@ def by_answers(right: dict[str, list[list[int]]], labels: list[int]) -> dict[str
     )
 
 
+def test_the_rival_is_shifted_to_the_same_accuracy() -> None:
+    """It finds the rare cells only where it is shifted, and then they cost it nothing."""
+    labels, classes = np.array([0, 0, 1, 1]), ("a", "b")
+    unsure = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    records, known = [], {}
+    for name, probabilities in {"real": unsure, "gan": np.eye(2)[labels]}.items():
+        right = probabilities.argmax(axis=1) == labels
+        recall = {"a": 1.0, "b": float(right[2:].mean())}
+        part = {"accuracy": float(right.mean()), "mean_rare_recall": recall["b"], "recall": recall}
+        records += [
+            {"strategy": name, "classifier_seed": s, "metrics": part, "validation": part} for s in range(6)
+        ]
+        known |= {(name, s): probabilities for s in range(6)}
+    right_of = {pair: p.argmax(axis=1) == labels for pair, p in known.items()}
+    found = conclude(
+        records,
+        synthetic=SYNTHETIC,
+        majority_rate=0.1,
+        shared_generators=False,
+        answers=Answers(labels, classes, ("b",), right_of, known),
+    )
+    assert (found["mean"], found["same_accuracy"]["mean"], found["same_accuracy"]["rival_mean"]) == (1, 0, 1)
+    assert "until it is as accurate (100.0%), that rival comes to 100.0%: 0.0 points" in found["sentence"]
+
+
 def test_few_test_cells_leave_open_what_all_seeds_agree_on() -> None:
     """Every seed gains the same one cell of four: sure for these cells, not for others."""
     found = by_answers(

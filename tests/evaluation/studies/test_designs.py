@@ -11,6 +11,7 @@ from tiny_study import ENCODER, FAST, GAN, UNFILTERED
 
 from cells.split_file import read_split
 from evaluation.gains.intervals import nadeau_bengio
+from evaluation.gains.statistics import points
 from evaluation.reports.design_page import BROKEN, notices_of
 from evaluation.studies.axis import run_studies
 from evaluation.studies.data_hunger import HungerDesign, worth
@@ -245,6 +246,11 @@ def test_data_hunger_is_run(tmp_path: Path) -> None:
         assert study["cells"]["train"]["blast"] == study["cells"]["added"]["blast"] == count
     text = (tmp_path / "out/report.md").read_text()
     assert f"With 3 real cells a rare class, {found['chosen']}" in text
+    for count in (3, 6):
+        study = json.loads((tmp_path / f"out/real-{count}/results.json").read_text())
+        shifted = study["conclusion"]["same_accuracy"]
+        row = next(line for line in text.splitlines() if line.startswith(f"| [real-{count}]"))
+        assert row.count("|") == 5 and f"| {points(shifted['mean'])} (" in row.rpartition(") |")[0]
     rows = (tmp_path / "out/tables/design.csv").read_text().splitlines()
     assert sum("worth in real cells" in row for row in rows) == 2
 
