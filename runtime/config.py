@@ -63,9 +63,16 @@ def validate(model: type[T], values: Any, where: str, overrides: Sequence[str] =
 
 
 def _given(key: str, overrides: Sequence[str]) -> bool:
-    """Whether a key, one above it or one below it is among the overrides."""
-    words = [word.partition("=")[0] for word in overrides]
-    return bool(key) and any(f"{key}.".startswith(f"{word}.") or word.startswith(f"{key}.") for word in words)
+    """Whether a key, or one below it, is among the overrides."""
+    here: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)
+    for part in key.split("."):
+        if isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            here = here[int(part)]
+        elif isinstance(here, dict) and part in here:
+            here = here[part]
+        else:
+            return False
+    return True
 
 
 def _read(path: Path | None) -> DictConfig:

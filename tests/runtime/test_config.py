@@ -82,7 +82,8 @@ def test_a_mistake_is_named_with_its_key_and_the_fix(overrides: list[str], words
     ("override", "where"),
     [
         ("rats=1", "command line: unknown key 'rats'"),
-        ("tool={kind: pan}", "command line: 'tool.lid' is missing"),
+        ("tool.degrees=hot", "command line: 'tool.degrees'"),
+        ("tool={kind: pan}", r"kitchen\.yaml: unknown key 'tool.degrees'"),  # merged with the file's
         ("guests=[ana]", "command line: 'guests'"),
         ("rate=2", r"kitchen\.yaml: unknown key 'fil'"),
     ],
@@ -91,7 +92,7 @@ def test_what_the_command_line_gave_is_not_blamed_on_the_file(
     override: str, where: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "kitchen.yaml"
-    file.write_text("fil: full\n" if override == "rate=2" else "fill: full\n")
+    file.write_text("fil: full\n" if override == "rate=2" else "tool: {kind: oven, degrees: 90}\n")
     with pytest.raises(InputError, match=f"^(.*/)?{where}"):
         load_config(Kitchen, file, [override])
 
