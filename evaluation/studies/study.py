@@ -109,8 +109,8 @@ class Study:
 
     @cached_property
     def shortfall(self) -> dict[str, int]:
-        """How many synthetic cells each class is to get: the most that any strategy adds; none of stacks."""
-        return self._most(self.settings.strategies) or ({} if self.depth else self.plan.quotas)
+        """How many synthetic cells each class is to get: the most that any strategy adds."""
+        return self._most(self.settings.strategies)
 
     def quota(self, strategy: str) -> dict[str, int]:
         """How many synthetic cells of each class a strategy trains on.
@@ -282,6 +282,11 @@ def open_study(settings: StudySettings, run: RunDir, say: Callable[[str], None])
     for key, path in (("inception", settings.inception), ("encoder.path", settings.encoder.path)):
         if path is not None and not path.exists():
             raise InputError(f"{key}={path}: no such file; set it to where the weights are.")
+    if settings.inception is not None and isinstance(settings.encoder, InceptionSettings):
+        raise InputError(
+            f"inception={settings.inception}: with encoder.kind=inception the weights are those of "
+            "encoder.path; set that, and leave inception out."
+        )
     assert not isinstance(settings.preprocess, dict), "several preprocessings are several studies"
     cells = sources.load(settings.data)
     near = found_pairs(cells, run.path / NEAR) if settings.split.near_duplicates else None

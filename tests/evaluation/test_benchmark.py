@@ -188,6 +188,7 @@ def test_trials_without_a_model_come_first_and_generators_follow_the_seed() -> N
         ({"rare": ["blst"]}, "Did you mean 'blast'"),
         ({"balance": {"to": {"blast": 5}}}, "no class is to get synthetic cells"),
         ({"inception": "nowhere.pth"}, "nowhere.pth"),
+        ({"inception": __file__, "encoder": {"kind": "inception"}}, "leave inception out"),
     ],
 )
 def test_what_cannot_give_an_answer_is_refused_at_once(

@@ -78,6 +78,8 @@ def test_a_dose_needs_no_balance_and_the_balance_still_counts(tmp_path: Path) ->
     flat = {**TINY, "balance": {"to": 0.1}}
     settings = StudySettings.model_validate({**flat, "strategies": ["real", "repeat+x1"]})
     assert open_study(settings, RunDir(tmp_path / "a"), print).shortfall == {"blast": 4}
+    settings = StudySettings.model_validate({**TINY, "strategies": ["real", "balanced"]})
+    assert open_study(settings, RunDir(tmp_path / "a"), print).shortfall == {}, "none of these adds cells"
     settings = StudySettings.model_validate({**flat, "strategies": ["real", "repeat+x1", "repeat"]})
     with pytest.raises(InputError, match="no class is to get synthetic cells"):
         open_study(settings, RunDir(tmp_path / "b"), print)
