@@ -186,7 +186,9 @@ def _sentence(family: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
     if end is None:
         return said + "Where it stops paying cannot be told from one seed."
     few = f" With {n} seeds this is too small to tell." if n < FEWEST else ""
-    on_validation = f" (on validation: {family['pays_until']['validation']})"
+    before = family["pays_until"]["validation"]
+    known = {"none": "no dose is", doses[-1]: "it rises to the end"}
+    on_validation = f" (on validation: {known.get(before, f'after dose {before}')})"
     if end == "none":
         where = f"On test no dose is shown to be better than {family['without']}"
     elif end == doses[-1]:

@@ -116,6 +116,7 @@ def test_the_dose_is_chosen_on_validation() -> None:
     assert family["steps"][2]["over_none"]["mean"] == pytest.approx(0.3)
     assert "validation chooses dose x1" in family["sentence"]
     assert "too small to tell" not in family["sentence"] and "not stopped paying" in family["sentence"]
+    assert "(on validation: after dose x1)" in family["sentence"]
 
 
 def test_a_synthetic_set_is_worth_what_gives_the_same_recall() -> None:
