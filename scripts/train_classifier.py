@@ -62,6 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
     split = preprocessed(divide(load(settings.data), settings.split), settings.preprocess)
     check_rare(settings.rare, split.train.classes)
     train = with_synthetic(split.train, settings.synthetic)
+    check_weighing(settings.classifier, train)
     with RunDir(Path(out), to_dict(settings)) as run:
         if is_done(run.path, train, split):
             print(f"{out}: this classifier is trained already; nothing to do.")
@@ -107,6 +108,21 @@ def with_synthetic(train: CellSet, folder: Path | None) -> CellSet:
         return train + added
     except InputError as error:
         raise InputError(f"synthetic={folder}: {error}") from None
+
+
+def check_weighing(classifier: ClassifierSettings, train: CellSet) -> None:
+    """Refuse settings that tell synthetic cells from real ones where there are none.
+
+    Raises:
+        InputError: With the first such key.
+    """
+    for key in ("synthetic_weight", "priors"):
+        usual = ClassifierSettings.model_fields[key].default
+        if getattr(classifier, key) != usual and not train.is_synthetic.any():
+            raise InputError(
+                f"classifier.{key}: tells synthetic training cells from real ones, and there are none; add "
+                "synthetic=DIR, or leave it out."
+            )
 
 
 def is_done(out: Path, train: CellSet, split: Split) -> bool:

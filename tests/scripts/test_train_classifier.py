@@ -87,6 +87,14 @@ def test_it_writes_a_classifier_and_the_scores_that_sklearn_gives(config: Path, 
     assert log[-1]["val_balanced_accuracy"] == pytest.approx(found["val"]["balanced_accuracy"], abs=1e-4)
 
 
+@pytest.mark.parametrize("word", ["synthetic_weight=0.3", "priors=real"])
+def test_what_tells_synthetic_cells_apart_asks_for_some(
+    word: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(config, f"out={tmp_path / 'net'}", f"classifier.{word}") == 2
+    assert f"classifier.{word.partition('=')[0]}: tells synthetic" in capsys.readouterr().err
+
+
 def test_a_finished_classifier_is_not_trained_again(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
