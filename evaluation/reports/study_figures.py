@@ -261,8 +261,9 @@ def _names_at_the_right(axes: Axes, costs: Sequence[Mapping[str, Any]]) -> None:
     ranked = sorted(costs, key=lambda cost: float(cost["gain"]))
     low, high = axes.get_ylim()
     figure_height = axes.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
-    places = spread([float(100 * cost["gain"]) for cost in ranked], (high - low) * 0.24 / (figure_height - 1))
-    for cost, place in zip(ranked, places, strict=True):
+    gap = (high - low) * 0.24 / (figure_height - 1)
+    places = spread([float(100 * cost["gain"]) for cost in ranked], gap)
+    for cost, place in zip(ranked, held(places, gap, low, high), strict=True):
         color = MADE if cost["made"] else REAL
         axes.annotate(
             str(cost["strategy"]),
@@ -280,6 +281,20 @@ def _names_at_the_right(axes: Axes, costs: Sequence[Mapping[str, Any]]) -> None:
                 "relpos": (0, 0.5),
             },
         )
+
+
+def held(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move ascending places, a gap apart, between two ends that have room for all of them.
+
+    Args:
+        places: In ascending order, neighbors at least `gap` apart.
+        gap: Kept between neighbors.
+        low: Lower end.
+        high: Upper end, at least `gap` times the number of places above it.
+    """
+    last = len(places) - 1
+    raised = [max(place, low + gap * row) for row, place in enumerate(places)]
+    return [min(place, high - gap * (last - row)) for row, place in enumerate(raised)]
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:

@@ -22,7 +22,7 @@ from evaluation.reports.method_text import in_latex, in_words, method_text
 from evaluation.reports.method_training import CITED, same_budget
 from evaluation.reports.references import bibtex, cited_keys
 from evaluation.reports.report import read_study, write_report
-from evaluation.reports.study_figures import mean_confusion, spread
+from evaluation.reports.study_figures import held, mean_confusion, spread
 from evaluation.reports.tables import listed
 from evaluation.studies.costs import cost_rows, strategy_costs
 from runtime.rundir import write_bytes, write_json
@@ -314,6 +314,11 @@ def test_confusion_is_the_mean_of_shares() -> None:
 def test_names_are_moved_apart_no_more_than_needed() -> None:
     assert spread([0.0, 5.0], 1.0) == [0.0, 5.0]
     assert np.allclose(spread([0.0, 0.0, 0.5, 9.0], 1.0), [-5 / 6, 1 / 6, 7 / 6, 9.0])
+
+
+def test_names_stay_beside_the_plot() -> None:
+    assert held([-3.0, -2.0, 4.0], 1.0, 0.0, 9.0) == [0.0, 1.0, 4.0]
+    assert held([4.0, 8.5, 9.5], 1.0, 0.0, 9.0) == [4.0, 8.0, 9.0]
 
 
 def test_words_are_listed() -> None:
