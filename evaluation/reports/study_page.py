@@ -214,7 +214,10 @@ def _reading(results: Results) -> str:
     if not others:
         return text
     least = len(others) * 2.0 ** (1 - min(f["n"] for f in others))
-    text += f"These {len(others)} contrasts are secondary; their p-values are adjusted by Holm's method. "
+    if len(others) == 1:
+        text += "This contrast with real is secondary. "
+    else:
+        text += f"These {len(others)} contrasts are secondary; their p-values are adjusted by Holm's method. "
     if least > ALPHA:
         text += (
             f"With this few seeds the smallest p they could reach is {min(least, 1.0):.2f}, so none of "
