@@ -235,6 +235,6 @@ def _flagging(labeler: Labeler, rate: float) -> str:
     return (
         f"{'A stack' if of == unit else 'An image'} is flagged where it lies farther from the training {of}s "
         f"than all but {labeler.threshold:.2%} of {count:,} held-out {of}s do, in what the network sees or "
-        f"in color and texture. Of {unit}s like the training {of}s at most {reached:.1%} are flagged{more}. "
-        "What is not flagged may still be something else that looks alike."
+        f"in color and texture. Of {unit}s like the held-out {of}s, at most {reached:.1%} are flagged on "
+        f"average{more}. What is not flagged may still be something else that looks alike."
     )
