@@ -68,6 +68,9 @@ def write_design_page(
     _, first = next(iter(studies.values()))
     if found["kind"] == "dose":
         page["sentences"].insert(0, first["conclusion"]["sentence"])
+    if found["kind"] == "data_hunger" and len(studies) == len(found["counts"]):  # not with several draws
+        said = [_shifted_sentence(found, each["conclusion"]) for _, each in studies.values()]
+        page["sentences"] = [a + b for a, b in zip(page["sentences"], said, strict=True)]
     rows = [
         {
             "name": name,
@@ -89,6 +92,14 @@ def write_design_page(
             studies=rows,
             config=text,
         )
+
+
+def _shifted_sentence(found: Found, conclusion: Mapping[str, Any]) -> str:
+    """What is left of a gain at the same accuracy, where the study compared the same two strategies."""
+    shifted = conclusion.get("same_accuracy")
+    if shifted is None or (conclusion["synthetic"], conclusion["rival"]) != (found["chosen"], found["real"]):
+        return ""
+    return f" With the latter shifted to the same accuracy: {_in_points(shifted)}."
 
 
 def _in_points(contrast: Mapping[str, Any] | None) -> str:

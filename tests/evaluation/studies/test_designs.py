@@ -247,6 +247,7 @@ def test_data_hunger_is_run(tmp_path: Path) -> None:
         assert study["cells"]["train"]["blast"] == study["cells"]["added"]["blast"] == count
     text = (tmp_path / "out/report.md").read_text()
     assert f"With 3 real cells a rare class, {found['chosen']}" in text
+    assert text.count("With the latter shifted to the same accuracy: ") == 2
     for count in (3, 6):
         study = json.loads((tmp_path / f"out/real-{count}/results.json").read_text())
         shifted = study["conclusion"]["same_accuracy"]
