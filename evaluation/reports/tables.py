@@ -40,10 +40,13 @@ def percent(share: float) -> str:
 
 
 def percent_interval(low: float | None, high: float | None) -> str:
-    """An interval of shares; empty where there is none."""
+    """An interval of shares in percent, no further than a share can be; empty where there is none.
+
+    That of Student's t knows no bounds, and with two or three seeds goes beyond them.
+    """
     if low is None or high is None:
         return ""
-    return f"{100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
+    return f"{100 * max(low, 0.0):.1f} to {100 * min(high, 1.0):.1f}"
 
 
 def points_interval(low: float | None, high: float | None) -> str:

@@ -15,7 +15,7 @@ from evaluation.gains.conclusion import conclude
 from evaluation.gains.statistics import summarize
 from evaluation.reports.figures import contact_sheet, strip
 from evaluation.reports.report import read_study, write_report
-from evaluation.reports.tables import fidelity_tables, funnel_rows, mean_range, number
+from evaluation.reports.tables import fidelity_tables, funnel_rows, mean_range, number, percent_interval
 from evaluation.studies.settings import StudySettings
 from evaluation.studies.study import study_config
 from runtime.errors import InputError
@@ -188,6 +188,21 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bytes(folder / "pictures" / "cell.png", strip(np.zeros((3, 8, 8, 3), np.uint8), 2))
     write_report([read_study(folder)], folder)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.829, 1.041, "82.9 to 100.0"),
+        (-0.1, 0.25, "0.0 to 25.0"),
+        (0.5, 0.6, "50.0 to 60.0"),
+        (None, None, ""),
+    ],
+)
+def test_an_interval_of_shares_ends_where_shares_end(
+    low: float | None, high: float | None, words: str
+) -> None:
+    assert percent_interval(low, high) == words
 
 
 def test_the_page_opens_with_the_verdict(study: Path) -> None:
