@@ -23,6 +23,7 @@ from torch.nn.functional import grid_sample
 
 from cells.cellset import CellSet
 from cells.mapped import release
+from runtime.devices import with_denormals
 from runtime.progress import progress
 
 Floats = NDArray[np.float32]
@@ -86,7 +87,9 @@ def _agreeing(pixels: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Rows, Row
         thumbnails[block] = _thumbnails(pixels[rows[block]], 1.0)
         release(pixels)
     mean, axes = _principal_axes(thumbnails)
-    tree = cKDTree(np.concatenate([(_invariants(block) - mean) @ axes for block in _blocks(thumbnails)]))
+    places = np.concatenate([(_invariants(block) - mean) @ axes for block in _blocks(thumbnails)])
+    with with_denormals():
+        tree = cKDTree(places)
     neighbors = min(NEIGHBORS + 1, len(rows))  # the nearest is the image itself
     # The invariants of two thumbnails are at least as near as the thumbnails in their best orientation.
     reach = np.sqrt(2 - 2 * THUMBNAIL_AGREEMENT)

@@ -15,6 +15,8 @@ from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 from skimage.segmentation import watershed
 
+from runtime.devices import with_denormals
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -44,9 +46,10 @@ def parts_of(shape: NDArray[np.bool_], smoothing: float, apart: float) -> Parts:
     """
     depth = ndimage.distance_transform_edt(np.pad(shape, 1, mode="edge"))[1:-1, 1:-1]
     depth = np.asarray(gaussian(depth, smoothing), np.float32)
-    peaks = peak_local_max(
-        depth, min_distance=max(1, round(apart)), exclude_border=False, labels=shape.astype(np.int32)
-    )
+    with with_denormals():  # peaks that are too near are found by a cKDTree
+        peaks = peak_local_max(
+            depth, min_distance=max(1, round(apart)), exclude_border=False, labels=shape.astype(np.int32)
+        )
     markers = np.zeros(shape.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     labels = np.asarray(watershed(-depth, markers, mask=shape), np.int32)

@@ -2,7 +2,10 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 # glibc's malloc.h
@@ -28,6 +31,21 @@ def prepare_processor() -> None:
     """
     torch.set_flush_denormal(True)
     _keep_freed_memory()
+
+
+@contextmanager
+def with_denormals() -> Iterator[None]:
+    """Within, this thread computes with denormal numbers, as if `prepare_processor` had not been called.
+
+    SciPy's cKDTree needs them: where most coordinates are 0 it divides at the smallest number above, and with
+    that one taken for 0 it divides without end until the stack is full and the process dies.
+    """
+    flushed = bool(np.nextafter(0.0, 1.0) == 0.0)
+    torch.set_flush_denormal(False)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)
 
 
 def _keep_freed_memory() -> None:
