@@ -164,7 +164,8 @@ def _sentence(result: Mapping[str, Any], unseen: str) -> str:
         f"classes on {unseen} is {result['synthetic_mean']:.1%}, against "
         f"{result['rival_mean']:.1%} with {result['rival']}, the best strategy without generated "
         f"cells: {points(result['mean'])} points ({bounds}p = {result['p']:.3f}, "
-        f"{result['n']} paired seeds). {lost}{_same_accuracy_in_words(result['same_accuracy'])}"
+        f"{result['n']} paired seed{'s' * (result['n'] != 1)}). {lost}"
+        f"{_same_accuracy_in_words(result['same_accuracy'])}"
     )
 
 

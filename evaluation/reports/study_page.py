@@ -131,7 +131,7 @@ def _tiles(conclusion: dict[str, Any]) -> list[dict[str, str]]:
         {"value": points(conclusion["mean"]), "label": f"points of difference; 95% interval {interval}"},
         {
             "value": f"p = {conclusion['p']:.3f}",
-            "label": f"sign-flip test, {conclusion['n']} paired seeds",
+            "label": f"sign-flip test, {counted(conclusion['n'], 'paired seed', 'paired seeds')}",
         },
         *_shifted_tile(conclusion.get("same_accuracy")),
         {"value": str(len(conclusion["lost"])), "label": "classes that lost recall against the rival"},
