@@ -54,12 +54,7 @@ def conclude(
     if broken:
         return {"verdict": "the study is broken", "sentence": broken}
     if not ours or not rivals or not trials.seeds(*ours, *rivals):
-        why = (
-            "the study needs a rival without generated cells on the same seeds."
-            if ours
-            else "no strategy has generated cells. The table of strategies has the figures of each."
-        )
-        return {"verdict": "nothing to compare", "sentence": f"Nothing to compare: {why}"}
+        return {"verdict": "nothing to compare", "sentence": f"Nothing to compare: {_lacking(ours)}"}
     best, rival = trials.best_on_validation(ours), trials.best_on_validation(rivals)
     contrast = _primary(trials, ours, best, rival, answers)
     seeds = trials.seeds(best, rival)
@@ -76,6 +71,13 @@ def conclude(
         "same_accuracy": None if answers is None else at_same_accuracy(answers, best, rival, seeds),
     }
     return {**result, "sentence": _sentence(result, unseen)}
+
+
+def _lacking(ours: Sequence[str]) -> str:
+    """What a study without a contrast has not."""
+    if ours:
+        return "the study needs a rival without generated cells on the same seeds."
+    return "no strategy has generated cells. The table of strategies has the figures of each."
 
 
 def _primary(
