@@ -83,9 +83,8 @@ def at_same_accuracy(
         `high` and `p` of the difference (over seeds), `n`, and `reached`, at how many seeds the rival can
         be as accurate. None without the probabilities, or if all classes are rare.
     """
-    pairs = [(rival, seed) for seed in seeds]
     rare = np.array([name in answers.rare for name in answers.classes])
-    if rare.all() or any(pair not in answers.probabilities for pair in pairs):
+    if rare.all() or any((rival, seed) not in answers.probabilities for seed in seeds):
         return None
     rows = [answers.labels == k for k in np.flatnonzero(rare) if k in answers.labels]
     accuracies, recalls, shifted, reached = (np.zeros(len(seeds)) for _ in range(4))
